@@ -162,9 +162,10 @@ def interval(table: PrecisionTable) -> Interval | None:
     error = np.sqrt((count - 1) * np.var(without_one))
     if np.isclose(error, 0):
         return None
-    from scipy import special, stats  # slow to load
+    from scipy import special  # slow to load
 
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * error / (ap * (1 - ap))
+    students_t = special.stdtrit(count - 1, (1 + CONFIDENCE) / 2)
+    reach = students_t * error / (ap * (1 - ap))
     middle = special.logit(ap)
     return Interval(*special.expit([middle - reach, middle + reach]).tolist())
 

@@ -16,6 +16,7 @@ from etram_mmdet.evaluation.average_precision import (
     mean_ap,
     nan_mean,
 )
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.matching import Matches, match_pairs
 from etram_mmdet.evaluation.operating_points import SCORE_THR
 from etram_mmdet.evaluation.pairs import BoxTable, Overlaps, Pairs
@@ -98,7 +99,7 @@ class Breakdown:
 
 
 def break_down(
-    frames: Sequence[FrameResult], classes: Sequence[str], pairs: Pairs | None = None
+    frames: Sequence[FrameResult] | FrameColumns, classes: Sequence[str], pairs: Pairs | None = None
 ) -> Breakdown:
     """Break the AP of an evaluation down by size, light and recording.
 
@@ -107,11 +108,12 @@ def break_down(
         classes: names of the K classes.
         pairs: pairs of these frames. Default: they are searched for.
     """
-    pairs = pairs or Overlaps(frames).ranked()
+    columns = FrameColumns.of(frames)
+    pairs = pairs or Overlaps(columns).ranked()
     matches = match_pairs(pairs)
-    names = sorted({frame.recording for frame in frames})
-    number = {name: i for i, name in enumerate(names)}
-    recording_of_frame = np.array([number[frame.recording] for frame in frames])
+    names = sorted({columns.names[i] for i in np.unique(columns.recordings)})
+    number = np.array([names.index(n) if n in names else -1 for n in columns.names], np.int64)
+    recording_of_frame = number[columns.recordings]
     table = PrecisionTable(matches, len(classes), recording_of_frame)
     lights = [day_or_night(name) for name in names]
     of_light = {
@@ -121,7 +123,7 @@ def break_down(
     }
     of_name = dict(zip(names, np.eye(len(names), dtype=bool), strict=True))
     frames_of_recording = np.bincount(recording_of_frame)
-    minutes = stream_minutes(frames)
+    minutes = stream_minutes(columns)
     at_50 = matches.at(IOU_50)
     recall, recall_of_all = recall_at_false_alarms(at_50, len(classes), minutes)
     alarms = at_50.detections.labels[
@@ -134,7 +136,7 @@ def break_down(
         recall_of_all=recall_of_all,
         alarms_per_min=np.bincount(alarms, minlength=len(classes)) / minutes,
         minutes=minutes,
-        empty_frames=sum(not len(frame.truth) for frame in frames),
+        empty_frames=int((columns.truth.counts == 0).sum()),
         by_light=_parts(table, of_light, frames_of_recording),
         by_recording=_parts(table, of_name, frames_of_recording),
         interval=interval(table),
@@ -147,7 +149,7 @@ def size_names() -> list[str]:
     return [f"{low}-{high}" if high < np.inf else f"{low}+" for low, high in ranges]
 
 
-def stream_minutes(frames: Sequence[FrameResult]) -> float:
+def stream_minutes(frames: Sequence[FrameResult] | FrameColumns) -> float:
     """Minutes of stream that the evaluated frames cover: one window per frame, one step per window.
 
     Labels are rarer than windows. Time counted from label to label would include windows whose
@@ -156,7 +158,7 @@ def stream_minutes(frames: Sequence[FrameResult]) -> float:
     Args:
         frames: evaluated frames.
     """
-    return sum(frame.step_us for frame in frames) / 60e6
+    return int(FrameColumns.of(frames).step_us.sum()) / 60e6
 
 
 def is_measurable(minutes: float) -> np.ndarray:

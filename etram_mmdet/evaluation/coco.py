@@ -8,9 +8,10 @@ from functools import partial
 import numpy as np
 
 from etram_mmdet.evaluation.average_precision import PrecisionTable, nan_mean
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.matching import Matches, match_pairs
 from etram_mmdet.evaluation.pairs import MAX_DETECTIONS, BoxTable, Overlaps, Pairs
-from etram_mmdet.evaluation.results import Boxes, FrameResult
+from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.class_sets import small_classes
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import number, table
@@ -25,7 +26,7 @@ _AT_75 = 5
 
 
 def coco_metrics(
-    frames: Sequence[FrameResult], classes: Sequence[str], pairs: Pairs | None = None
+    frames: Sequence[FrameResult] | FrameColumns, classes: Sequence[str], pairs: Pairs | None = None
 ) -> dict[str, float]:
     """COCO's metrics by name, as pycocotools computes them for frames in this order.
 
@@ -44,14 +45,16 @@ def coco_metrics(
     Raises:
         InputError: there is no ground-truth box at all.
     """
-    boxes = int(boxes_per_class(frames, len(classes)).sum())
+    columns = FrameColumns.of(frames)
+    boxes = len(columns.truth.labels)
     if not boxes:
         raise InputError(
-            f"{len(frames)} labelled frames reached the metric, but none holds a ground-truth box, "
-            "so AP is undefined: check the class_set and the label folder of the evaluated split"
+            f"{columns.count} labelled frames reached the metric, but none holds a ground-truth "
+            "box, so AP is undefined: check the class_set and the label folder of the evaluated "
+            "split"
         )
     precision, recall, recall_of_best = _curves(
-        pairs or Overlaps(frames).ranked(), len(frames), len(classes)
+        pairs or Overlaps(columns).ranked(), columns.count, len(classes)
     )
     metrics = dict(
         AP=nan_mean(precision[..., 0]),
@@ -70,40 +73,22 @@ def coco_metrics(
         if metrics[f"AP_{name}"] is not None
     ]
     metrics.update(
-        AP_small_classes=float(np.mean(small)) if small else None, frames=len(frames), boxes=boxes
+        AP_small_classes=float(np.mean(small)) if small else None, frames=columns.count, boxes=boxes
     )
     return {key: value for key, value in metrics.items() if value is not None}
 
 
-def class_agnostic(frames: Sequence[FrameResult]) -> list[FrameResult]:
+def class_agnostic(frames: Sequence[FrameResult] | FrameColumns) -> FrameColumns:
     """Copy frames with all boxes in one class, so that classes do not matter (``useCats=0``).
 
     Args:
         frames: evaluated frames; they are not changed.
     """
-    return [
-        f._replace(
-            truth=_in_one_class(f.truth),
-            found=_in_one_class(f.found),
-            ignored=_in_one_class(f.ignored),
-        )
-        for f in frames
-    ]
-
-
-def _in_one_class(boxes: Boxes) -> Boxes:
-    return boxes.replaced(labels=np.zeros_like(boxes.labels))
-
-
-def boxes_per_class(frames: Sequence[FrameResult], num_classes: int) -> np.ndarray:
-    """Number of ground-truth boxes of each class: (K,) int64.
-
-    Args:
-        frames: evaluated frames.
-        num_classes: number of classes, K.
-    """
-    labels = np.concatenate([np.empty(0, np.int64), *(frame.truth.labels for frame in frames)])
-    return np.bincount(labels, minlength=num_classes)
+    columns = FrameColumns.of(frames)
+    found, truth, ignored = (
+        boxes._replace(labels=np.zeros_like(boxes.labels)) for boxes in columns[-3:]
+    )
+    return columns._replace(found=found, truth=truth, ignored=ignored)
 
 
 def format_metrics(

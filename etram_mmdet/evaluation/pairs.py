@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numba import njit
 
+from etram_mmdet.evaluation.frame_columns import BoxColumns, FrameColumns
 from etram_mmdet.evaluation.nms import iou, share_inside
-from etram_mmdet.evaluation.results import Boxes, FrameResult
+from etram_mmdet.evaluation.results import FrameResult
 
 MAX_DETECTIONS = 100  # per frame and class
 
@@ -78,25 +79,31 @@ class Overlaps:
     """
 
     def __init__(
-        self, frames: Sequence[FrameResult], least: float = 0.5, by_class: bool = True
+        self,
+        frames: Sequence[FrameResult] | FrameColumns,
+        least: float = 0.5,
+        by_class: bool = True,
     ) -> None:
-        scales = np.array([f.scale for f in frames], np.int64)
-        found = [f.found for f in frames]
-        of_truth = _joined([f.truth for f in frames])
-        of_crowds = _joined([f.ignored for f in frames])
-        of_found = _joined(found)
-        both = [np.concatenate(columns) for columns in zip(of_truth, of_crowds, strict=True)]
-        self.truth = _table(*both, scales)
-        self.is_crowd = np.repeat([False, True], [len(of_truth[0]), len(of_crowds[0])])
-        self.detections = _table(*of_found, scales)
-        self.scores = np.concatenate([np.empty(0, np.float32), *(boxes.scores for boxes in found)])
-        self._frames = len(frames)
+        columns = FrameColumns.of(frames)
+        found, truth, ignored = columns[-3:]
+        labels = np.concatenate([truth.labels, ignored.labels])
+        bboxes_xyxy = np.concatenate([truth.bboxes_xyxy, ignored.bboxes_xyxy]).astype(np.float64)
+        of_frame = np.concatenate([_frames(truth), _frames(ignored)])
+        found_bboxes_xyxy = found.bboxes_xyxy.astype(np.float64)
+        self.truth = _table(of_frame, labels, bboxes_xyxy, columns.scales)
+        self.is_crowd = np.repeat([False, True], [len(truth.labels), len(ignored.labels)])
+        self.detections = _table(_frames(found), found.labels, found_bboxes_xyxy, columns.scales)
+        self.scores = found.scores
+        self._frames = columns.count
         self._starts, self._boxes, self._overlaps = _search(
-            *of_found,
-            *both,
-            _starts(of_truth[0], len(frames)),
-            len(of_truth[0]) + _starts(of_crowds[0], len(frames)),
-            len(of_truth[0]),
+            self.detections.frames,
+            found.labels,
+            found_bboxes_xyxy,
+            labels,
+            bboxes_xyxy,
+            _starts(truth.counts),
+            len(truth.labels) + _starts(ignored.counts),
+            len(truth.labels),
             by_class,
             least,
         )
@@ -135,14 +142,14 @@ class Overlaps:
         )
 
 
-def _joined(boxes_of_frame: Sequence[Boxes]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Number of the frame, class and corners (float64) of the boxes of all frames."""
-    counts = [len(boxes.labels) for boxes in boxes_of_frame]
-    return (
-        np.repeat(np.arange(len(counts)), counts),
-        np.concatenate([np.empty(0, np.int64), *(boxes.labels for boxes in boxes_of_frame)]),
-        np.concatenate([np.empty((0, 4)), *(boxes.bboxes_xyxy for boxes in boxes_of_frame)]),
-    )
+def _frames(boxes: BoxColumns) -> np.ndarray:
+    """Number of the frame of each box."""
+    return boxes.per_box(np.arange(len(boxes.counts)))
+
+
+def _starts(counts: np.ndarray) -> np.ndarray:
+    """First row of each frame, and the number of rows."""
+    return np.append(0, np.cumsum(counts))
 
 
 def _table(
@@ -151,11 +158,6 @@ def _table(
     x1, y1, x2, y2 = bboxes_xyxy.T
     network_areas_px2 = (x2 - x1) * (y2 - y1)
     return BoxTable(frames, labels, network_areas_px2, network_areas_px2 * scales[frames] ** 2)
-
-
-def _starts(frames: np.ndarray, count: int) -> np.ndarray:
-    """First row of each of ``count`` frames, and the number of rows."""
-    return np.append(0, np.cumsum(np.bincount(frames, minlength=count)))
 
 
 def _falling(scores: np.ndarray, last_first: bool) -> np.ndarray:
@@ -189,7 +191,6 @@ def _search(
     frames,
     labels,
     bboxes,
-    truth_frames,
     truth_labels,
     truth_bboxes,
     truth_starts,
@@ -200,7 +201,7 @@ def _search(
 ):
     """First pair of every detection, and box and overlap of every pair."""
     starts = np.zeros(len(frames) + 1, np.int64)
-    boxes = np.empty(len(truth_frames) + 16, np.int32)
+    boxes = np.empty(len(truth_labels) + 16, np.int32)
     overlaps = np.empty(len(boxes))
     p = 0
     for d in range(len(frames)):

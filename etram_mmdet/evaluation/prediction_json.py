@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from etram_mmdet.evaluation.prediction_checks import check_frame
-from etram_mmdet.evaluation.prediction_columns import BoxColumns, FrameColumns
+from etram_mmdet.evaluation.frame_columns import BoxColumns, FrameColumns
+from etram_mmdet.evaluation.prediction_checks import are_sound, check_frame
 from etram_mmdet.evaluation.results import FrameResult, make_boxes, place_of
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
 
@@ -106,7 +106,7 @@ def frames_of(saved: list[dict], with_truth: bool, num_classes: int) -> list[Fra
     """
     try:
         columns = _columns_of(saved, with_truth)
-        if columns.are_sound(num_classes):
+        if are_sound(columns, num_classes):
             return columns.frames()
     except (KeyError, *WRONG_VALUES):
         pass
@@ -145,8 +145,11 @@ def _columns_of(saved: list[dict], with_truth: bool) -> FrameColumns:
     lengths = [list(map(len, values)) for values in (scores, filled)]
     if any(each != found.counts.tolist() for each in lengths):
         raise ValueError("frames with more or fewer scores than labels")
+    recordings = [str(each["recording"]) for each in saved]
+    number = {name: i for i, name in enumerate(dict.fromkeys(recordings))}
     return FrameColumns(
-        recordings=[str(each["recording"]) for each in saved],
+        names=list(number),
+        recordings=np.array([number[name] for name in recordings], np.int64),
         t_us=_of_frames([each["t_us"] for each in saved]),
         start_us=_of_frames([each.get("start_us", 0) for each in saved]),
         step_us=_of_frames([each.get("step_us") or STEP_US for each in saved], _positive),

@@ -17,15 +17,17 @@ from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.evaluation.joined_boxes import joined
-from etram_mmdet.evaluation.prediction_checks import check_frame
-from etram_mmdet.evaluation.prediction_columns import BoxColumns, FrameColumns
-from etram_mmdet.evaluation.results import NO_BOXES, Boxes, FrameResult, make_boxes, place_of
+from etram_mmdet.evaluation.frame_columns import BoxColumns, FrameColumns
+from etram_mmdet.evaluation.prediction_checks import are_sound, check_frame
+from etram_mmdet.evaluation.results import NO_BOXES, FrameResult, make_boxes, place_of
 from etram_mmdet.events.formats.npy import open_archive, read_header
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, check_is_file, has_cause
 
 _LARGEST = 2**53  # as in a JSON file
+_OF_FRAMES = dict(
+    recording="recordings", t_us="t_us", start_us="start_us", step_us="step_us", scale="scales"
+)
 _KINDS = dict(found="", truth="gt_", ignored="ignored_")  # prefixes of the names
 
 
@@ -37,32 +39,19 @@ def write(path: Path, header: dict, frames: list[FrameResult]) -> None:
         header: content of the file beside its frames.
         frames: evaluated frames.
     """
-    names = sorted({frame.recording for frame in frames})
-    number = {name: i for i, name in enumerate(names)}
-    text = json.dumps(header | dict(recordings=names)).encode()
-    arrays = dict(
-        header=np.frombuffer(text, np.uint8),
-        recording=_numbers([number[frame.recording] for frame in frames]),
-        t_us=_numbers([frame.t_us for frame in frames]),
-        start_us=_numbers([frame.start_us for frame in frames]),
-        step_us=_numbers([frame.step_us for frame in frames]),
-        scale=_numbers([frame.scale for frame in frames]),
-        hw=_numbers([frame.hw or (0, 0) for frame in frames]).reshape(-1, 2),
-    )
+    columns = FrameColumns.of(frames)
+    text = json.dumps(header | dict(recordings=columns.names)).encode()
+    arrays = dict(header=np.frombuffer(text, np.uint8), hw=columns.hw)
+    for name, attribute in _OF_FRAMES.items():
+        arrays[name] = getattr(columns, attribute)
     for kind, prefix in _KINDS.items():
-        boxes = [getattr(frame, kind) for frame in frames]
-        arrays[f"num_{prefix}boxes"] = _numbers([len(each) for each in boxes])
-        arrays[f"{prefix}bboxes"] = joined([NO_BOXES, *boxes]).astype(np.float32)
-        arrays[f"{prefix}labels"] = joined([NO_BOXES, *boxes], "labels").astype(np.int32)
-    found = [Boxes.empty(), *(frame.found for frame in frames)]
-    has_class_scores = [each.class_scores is not None for each in found]
-    filled = [
-        each if has else each.replaced(class_scores=each.scores)
-        for each, has in zip(found, has_class_scores, strict=True)
-    ]
-    arrays["scores"] = joined(found, "scores").astype(np.float32)
-    arrays["class_scores"] = joined(filled, "class_scores").astype(np.float32)
-    arrays["has_class_scores"] = np.array(has_class_scores[1:], bool)
+        boxes = getattr(columns, kind)
+        arrays[f"num_{prefix}boxes"] = boxes.counts
+        arrays[f"{prefix}bboxes"] = boxes.bboxes_xyxy.astype(np.float32)
+        arrays[f"{prefix}labels"] = boxes.labels.astype(np.int32)
+    for name in ("scores", "class_scores"):
+        arrays[name] = getattr(columns.found, name).astype(np.float32)
+    arrays["has_class_scores"] = columns.found.has_class_scores
     with path.open("wb") as file:
         np.savez(file, **arrays)
 
@@ -123,8 +112,11 @@ def frames_of(
         raise ValueError(f"recordings: {names!r:.80}, expected a list of names")
     count = len(arrays["recording"])
     numbers = _of_frames(arrays, "recording", count)
+    if (numbers >= len(names)).any():
+        raise ValueError(f"recording holds {numbers.max()}, but there are {len(names)} names")
     columns = FrameColumns(
-        recordings=[names[number] for number in numbers.tolist()],
+        names=names,
+        recordings=numbers,
         t_us=_of_frames(arrays, "t_us", count, least=-_LARGEST),
         start_us=_of_frames(arrays, "start_us", count, least=-_LARGEST),
         step_us=_of_frames(arrays, "step_us", count, least=1),
@@ -139,9 +131,9 @@ def frames_of(
         ignored=_boxes(arrays, "ignored_", count, is_optional=True),
     )
     for boxes in (columns.found, columns.truth, columns.ignored):
-        boxes.check_lengths()
+        _check_lengths(boxes)
     frames = columns.frames()
-    if not columns.are_sound(num_classes):
+    if not are_sound(columns, num_classes):
         for frame in frames:  # one of them has a wrong value
             _check(frame, num_classes)
     return frames
@@ -156,6 +148,21 @@ def _check(frame: FrameResult, num_classes: int) -> None:
     ):
         make_boxes(place, what, **vars(boxes))
     check_frame(frame, num_classes)
+
+
+def _check_lengths(boxes: BoxColumns) -> None:
+    count = int(boxes.counts.sum())
+    shapes = dict(
+        bboxes_xyxy=(count, 4),
+        labels=(count,),
+        scores=(count,),
+        class_scores=(count,),
+        has_class_scores=boxes.counts.shape,
+    )
+    for name, shape in shapes.items():
+        column = getattr(boxes, name)
+        if column is not None and column.shape != shape:
+            raise ValueError(f"{name} has the shape {column.shape}, expected {shape}")
 
 
 def _boxes(arrays: dict, prefix: str, count: int, is_optional: bool = False) -> BoxColumns:
@@ -191,7 +198,3 @@ def _floats(arrays: dict, name: str) -> np.ndarray:
     if arrays[name].dtype.kind != "f":
         raise ValueError(f"{name} is of type {arrays[name].dtype}, expected floats")
     return arrays[name].astype(np.float32, copy=False)
-
-
-def _numbers(values: list) -> np.ndarray:
-    return np.array(values, np.int64)
