@@ -47,7 +47,7 @@ class Headline(NamedTuple):
 
     @property
     def frames(self) -> list[FrameResult]:
-        """The frames that count under the protocol, made anew each time."""
+        """List of the frames that count under the protocol. Each access makes a new list."""
         return self.columns.frames()
 
 

@@ -133,7 +133,7 @@ class FrameColumns(NamedTuple):
         """Join frames.
 
         Args:
-            frames: evaluated frames; columns are returned as they are.
+            frames: evaluated frames, or columns, which are returned unchanged.
         """
         if isinstance(frames, FrameColumns):
             return frames

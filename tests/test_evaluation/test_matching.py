@@ -136,6 +136,22 @@ def test_one_search_serves_every_range(low, high):
     assert np.array_equal(shared.at(5).found[0], shared.found[5])
 
 
+def test_ties_in_reverse_order_are_those_of_reversed_frames():
+    frames = hard_frames()
+    backwards = [f._replace(found=f.found[::-1]) for f in reversed(frames)]
+    first, last, expected = (
+        PrecisionTable(match_pairs(pairs), len(CLASSES), np.zeros(len(frames), int))
+        .average_precision()[..., 0]
+        .tolist()[:3]
+        for pairs in (
+            Overlaps(frames).ranked(),
+            Overlaps(frames).ranked(last_first=True),
+            Overlaps(backwards).ranked(),
+        )
+    )
+    assert last == expected and first != last
+
+
 def test_weights_are_repeated_recordings():
     """No scores are equal, since their order would be that of frames.
 
