@@ -252,8 +252,8 @@ def test_lists_become_arrays_while_the_file_is_read():
     assert {type(found[key]) for key in ("bboxes", "scores", "labels")} == {np.ndarray}
     assert (found["bboxes"].dtype, found["labels"].dtype) == (np.float32, np.int64)
     assert (found["gt_labels"], found["hw"]) == (["car"], [3, 4])
-    settings = dict(scores=[0.5])
-    assert prediction_json.with_arrays(settings) == dict(scores=[0.5])
+    settings = prediction_json.with_arrays(dict(scores=[0.5]))  # an object that is no frame
+    assert isinstance(settings["scores"], list)
 
 
 def test_frames_are_written_one_by_one():
