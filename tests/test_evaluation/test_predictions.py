@@ -274,9 +274,9 @@ def mixed() -> list[FrameResult]:
 def test_columns_hold_every_frame():
     columns = FrameColumns.of(mixed())
     assert columns.frames() == mixed()
-    keep = np.array([True, True, True, False, True, False])
-    empty, last = columns.where(np.array([False, True, True]), found=keep).frames()
-    assert empty == mixed()[1]
+    keep = np.array([True, False, True, False, True, False])
+    first_one, last = columns.where(np.array([True, False, True]), found=keep).frames()
+    assert first_one == mixed()[0]._replace(found=mixed()[0].found[keep[:3]])
     assert last == mixed()[2]._replace(found=mixed()[2].found[keep[3:]])
 
 
