@@ -60,7 +60,6 @@ setup(
         "hdf5plugin",
         "blosc",
         "pycocotools",
-        "faster-coco-eval",
         "opencv-python-headless",
         "matplotlib",
         "tqdm",

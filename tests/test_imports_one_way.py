@@ -94,6 +94,7 @@ LIGHT = (
     "etram_mmdet.evaluation.operating_points.tuning",
     "etram_mmdet.evaluation.predictions",
     "etram_mmdet.evaluation.coco",
+    "etram_mmdet.evaluation.evaluate",
     "etram_mmdet.visualization.detection_sheet",
     "etram_mmdet.visualization.figures.evaluation",
     "etram_mmdet.analysis.dataset.report",

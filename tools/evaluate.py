@@ -2,9 +2,9 @@
 
 Example: python tools/evaluate.py predictions.json --protocols coco prophesee
 
-Reads a file that tools/test.py --out saved, or boxes of any other detector in the same form, which
-etram_mmdet/evaluation/predictions.py describes. With --config the ground truth comes from the data
-of that config, and the file must then hold every labelled frame.
+Reads a file (.json or .npz) that tools/test.py --out saved, or boxes of any other detector in the
+same form, which etram_mmdet/evaluation/predictions.py describes. With --config the ground truth
+comes from the data of that config, and the file must then hold every labelled frame.
 Prints one table per protocol and writes nothing.
 """
 
@@ -20,6 +20,7 @@ from etram_mmdet.utils.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from etram_mmdet.evaluation.predictions import Predictions
     from etram_mmdet.evaluation.protocols import Protocol
     from etram_mmdet.evaluation.results import FrameResult
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument(
-        "predictions", type=Path, metavar="PREDICTIONS.json", help="file of predictions"
+        "predictions", type=Path, metavar="PREDICTIONS", help="file of predictions, .json or .npz"
     )
     parser.add_argument(
         "--protocols",
@@ -55,22 +56,26 @@ def parse_args() -> argparse.Namespace:
 def frames_of(
     args: argparse.Namespace, protocols: Sequence[Protocol]
 ) -> tuple[list[FrameResult], tuple[str, ...]]:
-    from mmdet.registry import DATASETS
-    from mmengine.registry import init_default_scope
-
-    from etram_mmdet.engine.config.load import load_config
-    from etram_mmdet.engine.config.refusals import refused_settings
-    from etram_mmdet.evaluation.predictions import (
-        check_may_judge,
-        load_predictions,
-        truth_of,
-        with_truth_of,
-    )
+    from etram_mmdet.evaluation.predictions import check_may_judge, load_predictions
 
     saved = load_predictions(args.predictions, with_truth=args.config is None)
     check_may_judge(saved, protocols, args.predictions)
     if args.config is None:
         return saved.frames, saved.classes
+    return with_data(saved, args)
+
+
+def with_data(
+    saved: Predictions, args: argparse.Namespace
+) -> tuple[list[FrameResult], tuple[str, ...]]:
+    """The frames with the ground truth of a config's data; only this needs PyTorch."""
+    from mmdet.registry import DATASETS
+    from mmengine.registry import init_default_scope
+
+    from etram_mmdet.engine.config.load import load_config
+    from etram_mmdet.engine.config.refusals import refused_settings
+    from etram_mmdet.evaluation.predictions import truth_of, with_truth_of
+
     init_default_scope("mmdet")
     cfg = load_config(args.config, args.cfg_options)
     with refused_settings(cfg):
@@ -81,18 +86,19 @@ def frames_of(
             f"{args.predictions}: has the classes {', '.join(saved.classes)}, but {dataset.folder} "
             f"has {', '.join(classes)}; choose another class_set"
         )
-    return with_truth_of(saved.frames, truth_of(dataset), args.predictions), classes
+    frames = with_truth_of(saved.frames, truth_of(dataset), args.predictions)
+    return sorted(frames, key=lambda frame: frame.key), classes
 
 
 def main() -> None:
     args = parse_args()
-    from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
+    from etram_mmdet.evaluation.evaluate import evaluate
+    from etram_mmdet.evaluation.protocols import get_protocols
 
     with exit_on_input_error():
-        metric = EventCocoMetric(args.protocols)
-        frames, classes = frames_of(args, metric.protocols)
-        metric.dataset_meta = dict(classes=classes)
-        metric.compute_metrics(frames)
+        protocols = get_protocols(args.protocols)
+        frames, classes = frames_of(args, protocols)
+        evaluate(frames, classes, protocols, log=print)
 
 
 if __name__ == "__main__":

@@ -36,8 +36,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--out",
-        metavar="FILE.json",
-        help="save predictions and ground truth of every evaluated frame",
+        metavar="FILE",
+        help="save predictions and ground truth of every evaluated frame as .json or .npz (smaller "
+        "and faster)",
     )
     parser.add_argument(
         "--show-dir",
@@ -74,8 +75,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if len(args.paths) > 2:
         parser.error(f"expected [CONFIG] CHECKPOINT, got {len(args.paths)} paths")
-    if args.out and not args.out.endswith(".json"):
-        parser.error(f"--out {args.out}: predictions are saved as JSON; name a .json file")
+    if args.out and not args.out.endswith((".json", ".npz")):
+        parser.error(f"--out {args.out}: predictions are saved as .json or .npz; name such a file")
     if args.show_every < 1:
         parser.error(f"--show-every {args.show_every}: expected at least 1")
     if args.show_films and not args.show_dir:

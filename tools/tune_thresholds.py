@@ -22,7 +22,7 @@ from etram_mmdet.utils.files import atomic_write
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument(
-        "predictions", type=Path, metavar="PREDICTIONS.json", help="file of predictions"
+        "predictions", type=Path, metavar="PREDICTIONS", help="file of predictions, .json or .npz"
     )
     goals = parser.add_mutually_exclusive_group()
     goals.add_argument(

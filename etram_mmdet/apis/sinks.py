@@ -1,4 +1,4 @@
-"""Writers of detections in a recording: film (MP4), predictions (JSON) or table (CSV).
+"""Writers of detections in a recording: film (MP4), predictions (JSON, .npz) or table (CSV).
 
 Files are written atomically (temporary file, then rename), so an interrupted run leaves none.
 """
@@ -64,10 +64,10 @@ def _with_rate(windows: Iterable[Window], step_us: int) -> tuple[Iterable[Window
 def write_predictions(
     path: Path, windows: Iterable[Window], inferencer: Inferencer, recording: Recording
 ) -> str:
-    """Write the detections as JSON, in the format of ``tools/test.py --out``, without ground truth.
+    """Write the detections in the format of ``tools/test.py --out``, without ground truth.
 
     Args:
-        path: file to write.
+        path: file to write, ``.json`` or ``.npz``.
         windows: windows with detections.
         inferencer: detector that found them; its operating points go into the file.
         recording: recording from which the windows come.
@@ -115,7 +115,12 @@ def write_table(
 
 
 # To add an output format, write a function like the ones above and register its suffix here.
-SINKS: dict[str, Sink] = {".mp4": write_film, ".json": write_predictions, ".csv": write_table}
+SINKS: dict[str, Sink] = {
+    ".mp4": write_film,
+    ".json": write_predictions,
+    ".csv": write_table,
+    ".npz": write_predictions,
+}
 
 
 def frame_of(

@@ -10,12 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from etram_mmdet.evaluation.matching import LEFT_OUT, Matches
+from etram_mmdet.evaluation.matching import NOTHING, Matches
 
 RECALLS = np.linspace(0, 1, 101)
 CONFIDENCE = 0.95
 MIN_RECORDINGS = 4  # with at least so many, simulated intervals covered the true AP in 95 %
-_COLUMNS = 32  # weightings computed at a time, so that memory does not grow with their number
+_COLUMNS = 16  # weightings computed at a time, so that memory does not grow with their number
 
 
 class Interval(NamedTuple):
@@ -33,7 +33,8 @@ class Interval(NamedTuple):
 class PrecisionTable:
     """Average precision per class, for any weights of the R recordings.
 
-    A weight of 0 leaves a recording out, so parts of the data need no new matching.
+    A weight of 0 leaves a recording out, so parts of the data need no new matching. False alarms
+    that overlap no box are the same at every IoU threshold, so they are added up once.
 
     Args:
         matches: detections matched to ground truth, from :func:`match`.
@@ -64,36 +65,47 @@ class PrecisionTable:
         weights = (
             np.ones((self.num_recordings, 1)) if weights is None else weights.astype(np.float64)
         )
-        thresholds = len(self._matches.found)
-        table = np.full((self.num_classes, thresholds, weights.shape[1]), np.nan)
-        for k in range(self.num_classes):
-            rows = self._matches.detections.labels == k
-            recordings = self._recordings[rows]
-            boxes = self.boxes[k] @ weights
-            found = self._matches.found[:, rows]
-            for t in range(thresholds if boxes.any() else 0):
-                hit_of, alarm_of, starts = self._hits(found[t], recordings)
-                for first in range(0, weights.shape[1], _COLUMNS):
-                    columns = slice(first, first + _COLUMNS)
-                    counted = np.ascontiguousarray(weights[:, columns])
-                    areas = _average_precision(
-                        hit_of, alarm_of, starts, counted, boxes[columns], RECALLS
-                    )
-                    table[k, t, columns] = np.where(boxes[columns] > 0, areas, np.nan)
-        return table
+        parts = [
+            self._curves(np.ascontiguousarray(weights[:, first : first + _COLUMNS]))[1]
+            for first in range(0, weights.shape[1], _COLUMNS)
+        ]
+        return np.concatenate(parts, 2)
 
-    @staticmethod
-    def _hits(
-        found: np.ndarray, recordings: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Recordings of the H hits and of the false alarms, and number of alarms before each hit.
+    def precision(self) -> np.ndarray:
+        """Precision (K, T, 101) of every class at the recalls `RECALLS`, every recording once.
 
-        Both are sorted by falling score. Hits alone are enough, since precision rises only at a
-        hit.
+        It is COCO's: the highest precision at this recall or a higher one. NaN for a class without
+        boxes.
         """
-        is_hit = found >= 0
-        is_alarm = ~is_hit & (found != LEFT_OUT)
-        return recordings[is_hit], recordings[is_alarm], np.cumsum(is_alarm)[is_hit]
+        return self._curves(np.ones((self.num_recordings, 1)))[0][..., 0]
+
+    def _curves(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Precision (K, T, 101, B) at the recalls `RECALLS` and average precision (K, T, B)."""
+        matches = self._matches
+        shape = self.num_classes, len(matches.found_by_rows)
+        precision = np.full((*shape, len(RECALLS), weights.shape[1]), np.nan)
+        areas = np.full((*shape, weights.shape[1]), np.nan)
+        alarms_before = _alarms_before(
+            matches.detections.labels,
+            self._recordings,
+            matches.has_ignored_size,
+            matches.rows,
+            weights,
+            self.num_classes,
+        )
+        labels = matches.detections.labels[matches.rows]
+        for k in range(self.num_classes):
+            rows = np.flatnonzero(labels == k)
+            recordings = self._recordings[matches.rows[rows]]
+            before = alarms_before[rows]
+            boxes = self.boxes[k] @ weights
+            has_boxes = boxes > 0
+            for t in range(shape[1] if has_boxes.any() else 0):
+                found = matches.found_by_rows[t, rows]
+                curve, area = _precision(found, recordings, before, weights, boxes, RECALLS)
+                precision[k, t][:, has_boxes] = curve[:, has_boxes]
+                areas[k, t, has_boxes] = area[has_boxes]
+        return precision, areas
 
 
 def mean_ap(table: np.ndarray) -> float | None:
@@ -108,6 +120,19 @@ def mean_ap(table: np.ndarray) -> float | None:
     """
     present = table[~np.isnan(table).any(1)]
     return float(present.mean()) if len(present) else None
+
+
+def nan_mean(values: np.ndarray) -> float | None:
+    """Mean without NaN.
+
+    Args:
+        values: numbers or NaN, of any shape.
+
+    Returns:
+        The mean, or ``None`` if all values are NaN.
+    """
+    values = values[~np.isnan(values)]
+    return float(values.mean()) if len(values) else None
 
 
 def interval(table: PrecisionTable) -> Interval | None:
@@ -137,45 +162,81 @@ def interval(table: PrecisionTable) -> Interval | None:
     error = np.sqrt((count - 1) * np.var(without_one))
     if np.isclose(error, 0):
         return None
-    from scipy import special, stats  # slow to load
+    from scipy import special  # slow to load
 
-    reach = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * error / (ap * (1 - ap))
+    students_t = special.stdtrit(count - 1, (1 + CONFIDENCE) / 2)
+    reach = students_t * error / (ap * (1 - ap))
     middle = special.logit(ap)
     return Interval(*special.expit([middle - reach, middle + reach]).tolist())
 
 
 @njit(cache=True)
-def _average_precision(hit_of, alarm_of, alarms_before, weights, boxes, recalls):
-    """COCO's average precision (B,): precision made monotonic, sampled at 101 recalls, averaged.
+def _alarms_before(labels, recordings, has_ignored_size, rows, weights, num_classes):
+    """Weighted number (C, B) of the false alarms of its class before each of the ``rows``.
 
-    ``hit_of`` (H,) and ``alarm_of`` hold the recordings of hits and false alarms, ``alarms_before``
-    (H,) the number of false alarms before each hit, ``weights`` (R, B) the weights of the
-    recordings, ``boxes`` (B,) the weighted number of boxes.
+    Only false alarms that overlap no box are counted: all detections that are not in ``rows``.
     """
-    shape = len(hit_of), weights.shape[1]
-    hits = np.zeros(shape)
-    precision = np.zeros(shape)
-    found = np.zeros(shape[1])
-    alarms = np.zeros(shape[1])
-    first = 0
-    for h in range(shape[0]):
-        for alarm in range(first, alarms_before[h]):
-            alarms += weights[alarm_of[alarm]]
-        first = alarms_before[h]
-        found += weights[hit_of[h]]
-        hits[h] = found
-        for b in range(shape[1]):
-            if found[b] > 0:
-                precision[h, b] = found[b] / (found[b] + alarms[b])
-    areas = np.zeros(shape[1])
-    for b in range(shape[1]):
+    before = np.empty((len(rows), weights.shape[1]))
+    alarms = np.zeros((num_classes, weights.shape[1]))
+    c = 0
+    for d in range(len(labels)):
+        k = labels[d]
+        if c < len(rows) and rows[c] == d:
+            for b in range(weights.shape[1]):
+                before[c, b] = alarms[k, b]
+            c += 1
+        elif not has_ignored_size[d]:
+            for b in range(weights.shape[1]):
+                alarms[k, b] += weights[recordings[d], b]
+    return before
+
+
+@njit(cache=True, error_model="numpy")
+def _precision(found, recordings, alarms_before, weights, boxes, recalls):
+    """COCO's precision of one class (101, B) and its average (B,).
+
+    The precision is made monotonic and sampled at 101 recalls. ``found`` (C,) and ``recordings``
+    (C,) belong to the detections that overlap a box, best first, and ``alarms_before`` (C, B) are
+    the other false alarms before each of them. ``weights`` (R, B) are those of the recordings,
+    ``boxes`` (B,) the weighted number of boxes.
+    """
+    hits, precision = _at_hits(found, recordings, alarms_before, weights)
+    sampled = np.zeros((len(recalls), len(boxes)))
+    areas = np.zeros(len(boxes))
+    for b in range(len(boxes)):
         best = 0.0
         r = len(recalls) - 1
-        for h in range(shape[0] - 1, -1, -1):
+        for h in range(len(hits) - 1, -1, -1):
             # these recalls are reached only by hits of a lower score
             while r >= 0 and boxes[b] > 0 and recalls[r] > hits[h, b] / boxes[b]:
+                sampled[r, b] = best
                 areas[b] += best
                 r -= 1
             best = max(best, precision[h, b])
+        sampled[: r + 1, b] = best
         areas[b] = (areas[b] + (r + 1) * best) / len(recalls)
-    return areas
+    return sampled, areas
+
+
+@njit(cache=True, error_model="numpy")
+def _at_hits(found, recordings, alarms_before, weights):
+    """Weighted number of hits and precision at each hit: (H, B). Precision rises only there."""
+    columns = weights.shape[1]
+    shape = (found >= 0).sum(), columns
+    hits = np.empty(shape)
+    precision = np.empty(shape)
+    hits_so_far = np.zeros(columns)
+    alarms_so_far = np.zeros(columns)
+    h = 0
+    for c in range(len(found)):
+        if found[c] == NOTHING:
+            for b in range(columns):
+                alarms_so_far[b] += weights[recordings[c], b]
+        elif found[c] >= 0:
+            for b in range(columns):
+                hits_so_far[b] += weights[recordings[c], b]
+                hits[h, b] = hits_so_far[b]
+                counted = hits_so_far[b] + (alarms_before[c, b] + alarms_so_far[b])
+                precision[h, b] = hits_so_far[b] / counted if counted > 0 else 0.0
+            h += 1
+    return hits, precision

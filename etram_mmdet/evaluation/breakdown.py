@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 
-from etram_mmdet.evaluation.average_precision import Interval, PrecisionTable, interval, mean_ap
-from etram_mmdet.evaluation.matching import Matches, match
+from etram_mmdet.evaluation.average_precision import (
+    Interval,
+    PrecisionTable,
+    interval,
+    mean_ap,
+    nan_mean,
+)
+from etram_mmdet.evaluation.frame_columns import FrameColumns
+from etram_mmdet.evaluation.matching import Matches, match_pairs
 from etram_mmdet.evaluation.operating_points import SCORE_THR
+from etram_mmdet.evaluation.pairs import BoxTable, Overlaps, Pairs
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.labels import day_or_night
 
@@ -89,16 +98,22 @@ class Breakdown:
         return {key: float(value) for key, value in found.items() if value is not None}
 
 
-def break_down(frames: Sequence[FrameResult], classes: Sequence[str]) -> Breakdown:
+def break_down(
+    frames: Sequence[FrameResult] | FrameColumns, classes: Sequence[str], pairs: Pairs | None = None
+) -> Breakdown:
     """Break the AP of an evaluation down by size, light and recording.
 
     Args:
         frames: evaluated frames, with truth and detections.
         classes: names of the K classes.
+        pairs: pairs of these frames. Default: they are searched for.
     """
-    matches = match(frames)
-    names = sorted({frame.recording for frame in frames})
-    recording_of_frame = np.array([names.index(frame.recording) for frame in frames])
+    columns = FrameColumns.of(frames)
+    pairs = pairs or Overlaps(columns).ranked()
+    matches = match_pairs(pairs)
+    names = sorted({columns.names[i] for i in np.unique(columns.recordings)})
+    number = np.array([names.index(n) if n in names else -1 for n in columns.names], np.int64)
+    recording_of_frame = number[columns.recordings]
     table = PrecisionTable(matches, len(classes), recording_of_frame)
     lights = [day_or_night(name) for name in names]
     of_light = {
@@ -108,19 +123,20 @@ def break_down(frames: Sequence[FrameResult], classes: Sequence[str]) -> Breakdo
     }
     of_name = dict(zip(names, np.eye(len(names), dtype=bool), strict=True))
     frames_of_recording = np.bincount(recording_of_frame)
-    minutes = stream_minutes(frames)
-    recall, recall_of_all = recall_at_false_alarms(matches, len(classes), minutes)
-    alarms = matches.detections.labels[
-        matches.is_alarm[IOU_50] & (matches.scores >= np.float32(SCORE_THR))
+    minutes = stream_minutes(columns)
+    at_50 = matches.at(IOU_50)
+    recall, recall_of_all = recall_at_false_alarms(at_50, len(classes), minutes)
+    alarms = at_50.detections.labels[
+        at_50.is_alarm[IOU_50] & (at_50.scores >= np.float32(SCORE_THR))
     ]
     return Breakdown(
         tuple(classes),
-        *_by_size(frames, len(classes), recording_of_frame),
+        *_by_size(pairs, len(classes), recording_of_frame),
         recall=recall,
         recall_of_all=recall_of_all,
         alarms_per_min=np.bincount(alarms, minlength=len(classes)) / minutes,
         minutes=minutes,
-        empty_frames=sum(not len(frame.truth) for frame in frames),
+        empty_frames=int((columns.truth.counts == 0).sum()),
         by_light=_parts(table, of_light, frames_of_recording),
         by_recording=_parts(table, of_name, frames_of_recording),
         interval=interval(table),
@@ -133,20 +149,7 @@ def size_names() -> list[str]:
     return [f"{low}-{high}" if high < np.inf else f"{low}+" for low, high in ranges]
 
 
-def nan_mean(values: np.ndarray) -> float | None:
-    """Mean without NaN.
-
-    Args:
-        values: (N,) numbers or NaN.
-
-    Returns:
-        The mean, or ``None`` if all values are NaN.
-    """
-    values = values[~np.isnan(values)]
-    return float(values.mean()) if len(values) else None
-
-
-def stream_minutes(frames: Sequence[FrameResult]) -> float:
+def stream_minutes(frames: Sequence[FrameResult] | FrameColumns) -> float:
     """Minutes of stream that the evaluated frames cover: one window per frame, one step per window.
 
     Labels are rarer than windows. Time counted from label to label would include windows whose
@@ -155,7 +158,7 @@ def stream_minutes(frames: Sequence[FrameResult]) -> float:
     Args:
         frames: evaluated frames.
     """
-    return sum(frame.step_us for frame in frames) / 60e6
+    return int(FrameColumns.of(frames).step_us.sum()) / 60e6
 
 
 def is_measurable(minutes: float) -> np.ndarray:
@@ -207,19 +210,20 @@ def _recall(matches: Matches, rows: np.ndarray | slice, boxes: int, minutes: flo
 
 
 def _by_size(
-    frames: Sequence[FrameResult], num_classes: int, recording_of_frame: np.ndarray
+    pairs: Pairs, num_classes: int, recording_of_frame: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     ap = []
     boxes = []
     for low, high in pairwise(SIDES_PX):
-        matches = match(
-            frames,
-            is_ignored=lambda areas, low=low, high=high: (areas < low**2) | (areas >= high**2),
-        )
+        matches = match_pairs(pairs, partial(_is_outside, low_px=low, high_px=high))
         table = PrecisionTable(matches, num_classes, recording_of_frame)
         ap.append(table.average_precision()[..., 0].mean(1))
         boxes.append(table.boxes.sum(1))
     return np.stack(ap, 1), np.stack(boxes, 1)
+
+
+def _is_outside(boxes: BoxTable, low_px: float, high_px: float) -> np.ndarray:
+    return (boxes.areas_px2 < low_px**2) | (boxes.areas_px2 >= high_px**2)
 
 
 def _parts(

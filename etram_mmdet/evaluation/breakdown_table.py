@@ -7,12 +7,11 @@ from dataclasses import asdict
 
 import numpy as np
 
-from etram_mmdet.evaluation.average_precision import CONFIDENCE, MIN_RECORDINGS
+from etram_mmdet.evaluation.average_precision import CONFIDENCE, MIN_RECORDINGS, nan_mean
 from etram_mmdet.evaluation.breakdown import (
     FALSE_ALARMS_PER_MIN,
     Breakdown,
     is_measurable,
-    nan_mean,
     size_names,
 )
 from etram_mmdet.evaluation.operating_points import SCORE_THR

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections.abc import Sequence
-from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
-from etram_mmdet.evaluation.results import Boxes, FrameResult
+from etram_mmdet.evaluation.average_precision import PrecisionTable, nan_mean
+from etram_mmdet.evaluation.frame_columns import FrameColumns
+from etram_mmdet.evaluation.matching import Matches, match_pairs
+from etram_mmdet.evaluation.pairs import MAX_DETECTIONS, BoxTable, Overlaps, Pairs
+from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.class_sets import small_classes
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import number, table
 
-MAX_DETS = (1, 10, 100)
+MAX_DETS = (1, 10, MAX_DETECTIONS)
 # COCO's ranges: up to 32^2, up to 96^2 and larger, in square network pixels
 SIZES = ("S_network_px", "M_network_px", "L_network_px")
+# all sizes, then `SIZES`; a box on a border belongs to both ranges
+_AREAS_PX2 = ((0, 1e10), (0, 32**2), (32**2, 96**2), (96**2, 1e10))
+_AT_50 = 0  # number of the IoU threshold
+_AT_75 = 5
 
 
-def coco_metrics(frames: Sequence[FrameResult], classes: Sequence[str]) -> dict[str, float]:
+def coco_metrics(
+    frames: Sequence[FrameResult] | FrameColumns, classes: Sequence[str], pairs: Pairs | None = None
+) -> dict[str, float]:
     """COCO's metrics by name, as pycocotools computes them for frames in this order.
 
     Args:
         frames: evaluated frames, with truth and detections.
         classes: names of the classes.
+        pairs: pairs of these frames. Default: they are searched for.
 
     Returns:
         AP, AP50, AP75, AR1, AR10, AR100; AP and AR100 with the suffixes of `SIZES`; AP and AP50
@@ -36,64 +45,50 @@ def coco_metrics(frames: Sequence[FrameResult], classes: Sequence[str]) -> dict[
     Raises:
         InputError: there is no ground-truth box at all.
     """
-    boxes = int(boxes_per_class(frames, len(classes)).sum())
+    columns = FrameColumns.of(frames)
+    boxes = len(columns.truth.labels)
     if not boxes:
         raise InputError(
-            f"{len(frames)} labelled frames reached the metric, but none holds a ground-truth box, "
-            "so AP is undefined: check the class_set and the label folder of the evaluated split"
+            f"{columns.count} labelled frames reached the metric, but none holds a ground-truth "
+            "box, so AP is undefined: check the class_set and the label folder of the evaluated "
+            "split"
         )
-    precision, recall = _accumulate(frames, classes)
+    precision, recall, recall_of_best = _curves(
+        pairs or Overlaps(columns).ranked(), columns.count, len(classes)
+    )
     metrics = dict(
-        AP=_mean(precision[..., 0, -1]),
-        AP50=_mean(precision[0, ..., 0, -1]),
-        AP75=_mean(precision[5, ..., 0, -1]),
-        **{f"AP_{size}": _mean(precision[..., 1 + i, -1]) for i, size in enumerate(SIZES)},
-        **{f"AR{max_det}": _mean(recall[..., 0, i]) for i, max_det in enumerate(MAX_DETS)},
-        **{f"AR100_{size}": _mean(recall[..., 1 + i, -1]) for i, size in enumerate(SIZES)},
+        AP=nan_mean(precision[..., 0]),
+        AP50=nan_mean(precision[_AT_50, ..., 0]),
+        AP75=nan_mean(precision[_AT_75, ..., 0]),
+        **{f"AP_{size}": nan_mean(precision[..., 1 + i]) for i, size in enumerate(SIZES)},
+        **{f"AR{most}": nan_mean(recall_of_best[..., i]) for i, most in enumerate(MAX_DETS)},
+        **{f"AR100_{size}": nan_mean(recall[..., 1 + i]) for i, size in enumerate(SIZES)},
     )
     for k, name in enumerate(classes):
-        metrics[f"AP_{name}"] = _mean(precision[:, :, k, 0, -1])
-        metrics[f"AP50_{name}"] = _mean(precision[0, :, k, 0, -1])
+        metrics[f"AP_{name}"] = nan_mean(precision[:, :, k, 0])
+        metrics[f"AP50_{name}"] = nan_mean(precision[_AT_50, :, k, 0])
     small = [
         metrics[f"AP_{name}"]
         for name in small_classes(classes)
         if metrics[f"AP_{name}"] is not None
     ]
     metrics.update(
-        AP_small_classes=float(np.mean(small)) if small else None, frames=len(frames), boxes=boxes
+        AP_small_classes=float(np.mean(small)) if small else None, frames=columns.count, boxes=boxes
     )
     return {key: value for key, value in metrics.items() if value is not None}
 
 
-def class_agnostic(frames: Sequence[FrameResult]) -> list[FrameResult]:
+def class_agnostic(frames: Sequence[FrameResult] | FrameColumns) -> FrameColumns:
     """Copy frames with all boxes in one class, so that classes do not matter (``useCats=0``).
 
     Args:
         frames: evaluated frames; they are not changed.
     """
-    return [
-        f._replace(
-            truth=_in_one_class(f.truth),
-            found=_in_one_class(f.found),
-            ignored=_in_one_class(f.ignored),
-        )
-        for f in frames
-    ]
-
-
-def _in_one_class(boxes: Boxes) -> Boxes:
-    return replace(boxes, labels=np.zeros_like(boxes.labels))
-
-
-def boxes_per_class(frames: Sequence[FrameResult], num_classes: int) -> np.ndarray:
-    """Number of ground-truth boxes of each class: (K,) int64.
-
-    Args:
-        frames: evaluated frames.
-        num_classes: number of classes, K.
-    """
-    labels = np.concatenate([np.empty(0, np.int64), *(frame.truth.labels for frame in frames)])
-    return np.bincount(labels, minlength=num_classes)
+    columns = FrameColumns.of(frames)
+    found, truth, ignored = (
+        boxes._replace(labels=np.zeros_like(boxes.labels)) for boxes in columns[-3:]
+    )
+    return columns._replace(found=found, truth=truth, ignored=ignored)
 
 
 def format_metrics(
@@ -127,79 +122,35 @@ def format_metrics(
     )
 
 
-def _accumulate(
-    frames: Sequence[FrameResult], classes: Sequence[str]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Precision (T, R, K, A, M) and recall (T, K, A, M) from pycocotools, -1 without ground truth.
+def _curves(
+    pairs: Pairs, frames: int, num_classes: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """COCO's tables for T IoU thresholds, L recall levels, K classes and A size ranges.
 
-    T IoU thresholds, R recall levels, K classes, A size ranges (all first, then `SIZES`), M
-    `MAX_DETS`.
+    Returns:
+        Precision (T, L, K, A), recall (T, K, A), and recall (T, K, M) of the boxes of all sizes
+        with at most `MAX_DETS` detections of a frame and class; NaN without ground truth.
     """
-    coco_class, evaluator_class = _evaluator()
-    header = dict(
-        images=[dict(id=i) for i in range(len(frames))],
-        categories=[dict(id=k, name=name) for k, name in enumerate(classes)],
-    )
-    truth = coco_class()
-    detections = coco_class()
-    counted = _annotations([f.truth for f in frames])
-    ignored = _annotations([f.ignored for f in frames], first_id=1 + len(counted), iscrowd=1)
-    truth.dataset = dict(header, annotations=counted + ignored)
-    detections.dataset = dict(header, annotations=_annotations([f.found for f in frames]))
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        truth.createIndex()
-        detections.createIndex()
-        evaluation = evaluator_class(truth, detections, "bbox")
-        evaluation.params.maxDets = list(MAX_DETS)
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation.eval["precision"], evaluation.eval["recall"]
+    precision = []
+    recall = []
+    for low, high in _AREAS_PX2:
+        matches = match_pairs(pairs, partial(_is_outside, low=low, high=high))
+        table = PrecisionTable(matches, num_classes, np.zeros(frames, np.int64))
+        precision.append(np.moveaxis(table.precision(), 0, 2))
+        boxes = table.boxes[:, 0]
+        ranks = pairs.ranks[matches.rows]
+        recall.append([_recall(matches, boxes, ranks < most) for most in MAX_DETS])
+    return np.stack(precision, -1), np.stack([r[-1] for r in recall], -1), np.stack(recall[0], -1)
 
 
-def _annotations(
-    boxes_of_frame: Sequence[Boxes], first_id: int = 1, iscrowd: int = 0
-) -> list[dict]:
-    """Boxes of each frame as COCO annotations, in float64 as if read from a JSON file.
-
-    Ids begin at 1, since pycocotools takes 0 for "not matched".
-    """
-    annotations = []
-    for image_id, boxes in enumerate(boxes_of_frame):
-        boxes_xywh = boxes.bboxes_xyxy.astype(np.float64)
-        boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
-        scores = np.ones(len(boxes)) if boxes.scores is None else boxes.scores
-        for box, label, score in zip(
-            boxes_xywh.tolist(), boxes.labels.tolist(), scores.tolist(), strict=True
-        ):
-            annotations.append(
-                dict(
-                    id=first_id + len(annotations),
-                    image_id=image_id,
-                    category_id=label,
-                    bbox=box,
-                    area=box[2] * box[3],
-                    iscrowd=iscrowd,
-                    score=score,
-                )
-            )
-    return annotations
+def _is_outside(boxes: BoxTable, low: float, high: float) -> np.ndarray:
+    areas_px2 = boxes.network_areas_px2
+    return (areas_px2 < low) | (areas_px2 > high)
 
 
-def _evaluator() -> tuple[type, type]:
-    """Classes of faster-coco-eval if installed, else of pycocotools.
-
-    Both give the same numbers; faster-coco-eval needs a fraction of the time.
-    """
-    try:
-        from faster_coco_eval import COCO, COCOeval_faster
-    except ImportError:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-
-        return COCO, COCOeval
-    return COCO, COCOeval_faster
-
-
-def _mean(values: np.ndarray) -> float | None:
-    values = values[values > -1]
-    return float(values.mean()) if values.size else None
+def _recall(matches: Matches, boxes: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Recall (T, K) of some of the detections that overlap a box, of K numbers of boxes."""
+    labels = matches.detections.labels[matches.rows]
+    is_hit = (matches.found_by_rows >= 0) & rows
+    hits = [np.bincount(labels[of_threshold], minlength=len(boxes)) for of_threshold in is_hit]
+    return np.stack(hits) / np.where(boxes > 0, boxes, np.nan)

@@ -78,11 +78,13 @@ def class_counts(
         num_classes: number of classes.
         thresholds: (R,) score thresholds. Default: `THRESHOLDS`.
     """
+    counted = matches.found[0] != LEFT_OUT
+    is_hit = matches.found[0] >= 0
     counts = []
     for k in range(num_classes):
-        rows = (matches.detections.labels == k) & (matches.found[0] != LEFT_OUT)
+        rows = (matches.detections.labels == k) & counted
         boxes = int((matches.counts & (matches.truth.labels == k)).sum())
-        counts.append(count(matches.scores[rows], matches.is_hit[0, rows], boxes, thresholds))
+        counts.append(count(matches.scores[rows], is_hit[rows], boxes, thresholds))
     return counts
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from mmdet.registry import METRICS
@@ -15,16 +15,9 @@ from mmengine.logging import print_log
 from mmengine.runner import Runner
 from torch import Tensor
 
-from etram_mmdet.evaluation.breakdown import Breakdown, break_down
-from etram_mmdet.evaluation.breakdown_table import format_breakdown
-from etram_mmdet.evaluation.coco import (
-    boxes_per_class,
-    class_agnostic,
-    coco_metrics,
-    format_metrics,
-)
+from etram_mmdet.evaluation.evaluate import Headline, evaluate
 from etram_mmdet.evaluation.predictions import save_predictions
-from etram_mmdet.evaluation.protocols import Protocol, get_protocols
+from etram_mmdet.evaluation.protocols import get_protocols
 from etram_mmdet.evaluation.results import (
     NO_BOXES,
     Boxes,
@@ -34,32 +27,8 @@ from etram_mmdet.evaluation.results import (
     merge,
     place_of,
 )
-from etram_mmdet.evaluation.ties import note_on_ties
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.utils.errors import InputError
-
-ANY_CLASS = "any class"
-NOTHING_LEFT = (
-    "no ground-truth box is left under the headline protocol (the first one), so AP is undefined: "
-    "put another protocol first in val_evaluator.protocols or test_evaluator.protocols (coco "
-    "removes no box), or check class_set and the label folder"
-)
-
-
-class Headline(NamedTuple):
-    """Result of an evaluation under its first protocol.
-
-    Attributes:
-        protocol: the protocol.
-        frames: frames that count under it.
-        classes: names of the classes; a single one if the protocol ignores classes.
-        breakdown: breakdown of the AP.
-    """
-
-    protocol: Protocol
-    frames: list[FrameResult]
-    classes: tuple[str, ...]
-    breakdown: Breakdown
 
 
 @METRICS.register_module()
@@ -154,32 +123,13 @@ class EventCocoMetric(BaseMetric):
                 "the evaluated split and its sampler"
             )
         self.frames = merge(results)
-        metrics = {}
-        for protocol in self.protocols:
-            found = self._metrics_under(protocol, is_headline=protocol is self.protocols[0])
-            metrics |= {f"{protocol.name}/{key}": value for key, value in found.items()}
+        metrics, self.headline = evaluate(
+            list(self.frames.values()),
+            self._classes,
+            self.protocols,
+            lambda text: print_log(text, logger="current"),
+        )
         return metrics
-
-    def _metrics_under(self, protocol: Protocol, is_headline: bool) -> dict[str, float]:
-        frames, removed = protocol.select(list(self.frames.values()))
-        head = (f"protocol {protocol}", str(removed))
-        if not any(len(frame.truth) for frame in frames):
-            text = "no ground-truth box is left under this protocol, so AP is undefined"
-            print_log("\n".join(("", *head, text)), logger="current")
-            if is_headline:
-                raise InputError(f"{head[0]}\n{head[1]}\n{NOTHING_LEFT}")
-            return {}
-        classes = self._classes if protocol.class_aware else (ANY_CLASS,)
-        frames = frames if protocol.class_aware else class_agnostic(frames)
-        metrics = coco_metrics(frames, classes)
-        text = format_metrics(head, metrics, boxes_per_class(frames, len(classes)), classes)
-        if is_headline:
-            self.headline = Headline(protocol, frames, tuple(classes), break_down(frames, classes))
-            metrics |= self.headline.breakdown.metrics()
-            text += "\n\n" + format_breakdown(self.headline.breakdown)
-        ties = note_on_ties(frames, len(classes))
-        print_log("\n" + text + (f"\n\n{ties}" if ties else ""), logger="current")
-        return {key: value for key, value in metrics.items() if ANY_CLASS not in key}
 
     @property
     def _classes(self) -> Sequence[str]:
@@ -210,7 +160,7 @@ def save_evaluated(runner: Runner, path: Path) -> None:
 
     Args:
         runner: runner whose test has finished.
-        path: JSON file to write, see :mod:`etram_mmdet.evaluation.predictions`.
+        path: .json or .npz file to write, see :mod:`etram_mmdet.evaluation.predictions`.
 
     Raises:
         InputError: the test has no :class:`EventCocoMetric`, or the file cannot be written.

@@ -1,7 +1,7 @@
 """IoU of two boxes and non-maximum suppression (NMS) on a CPU, without PyTorch.
 
 Training and prediction use mmcv's NMS on the device, or `etram_mmdet.ops`. Numba keeps a compiled
-copy of `iou` with each function that calls it: after a change here, touch `matching.py` too.
+copy of `iou` with each function that calls it: after a change here, touch `pairs.py` too.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from etram_mmdet.evaluation.frame_columns import BoxColumns, FrameColumns
 from etram_mmdet.evaluation.results import FrameResult, check_labels, place_of
 from etram_mmdet.utils.errors import InputError
 
@@ -43,8 +44,7 @@ def check_frame(frame: FrameResult, num_classes: int) -> None:
 
 def _check_truth_inside(frame: FrameResult) -> None:
     corners = frame.truth.bboxes_xyxy
-    limit = np.array([frame.hw[1], frame.hw[0]] * 2, np.float32) + _OUTSIDE_PX
-    outside = ((corners < -_OUTSIDE_PX) | (corners > limit)).any(1)
+    outside = beyond_frame(corners, np.array([frame.hw]))
     if outside.any():
         raise InputError(
             f"{place_of(*frame.key)}: ground truth: {outside.sum()} boxes lie outside the frame of "
@@ -53,7 +53,18 @@ def _check_truth_inside(frame: FrameResult) -> None:
         )
 
 
-def check_pixels(frames: Sequence[FrameResult]) -> None:
+def beyond_frame(bboxes_xyxy: np.ndarray, hw: np.ndarray) -> np.ndarray:
+    """Whether boxes reach beyond a frame by more than any rounding: (N,) bool.
+
+    Args:
+        bboxes_xyxy: (N, 4) boxes.
+        hw: (N, 2) height and width of the frame of each box in the same pixels, or (1, 2) of all.
+    """
+    limits = hw[:, [1, 0, 1, 0]].astype(np.float32) + np.float32(_OUTSIDE_PX)
+    return ((bboxes_xyxy < -_OUTSIDE_PX) | (bboxes_xyxy > limits)).any(1)
+
+
+def check_pixels(frames: Sequence[FrameResult] | FrameColumns) -> None:
     """Check that detections are in network pixels, not in smaller ones such as the sensor's.
 
     A single detection may lie anywhere. If most detections have their centre beyond the right or
@@ -65,19 +76,42 @@ def check_pixels(frames: Sequence[FrameResult]) -> None:
     Raises:
         InputError: most detections lie beyond the right or lower border.
     """
-    known = [frame for frame in frames if frame.hw is not None]
-    centres = [
-        (frame.found.bboxes_xyxy[:, :2] + frame.found.bboxes_xyxy[:, 2:]) / 2 for frame in known
-    ]
-    beyond = [
-        (xy > (frame.hw[1], frame.hw[0])).any(1) for xy, frame in zip(centres, known, strict=True)
-    ]
-    is_beyond = np.concatenate([np.empty(0, bool), *beyond])
-    is_before = any((xy < 0).any() for xy in centres)
-    if len(is_beyond) and is_beyond.mean() > _MOST and not is_before:
-        frame, rows = next(pair for pair in zip(known, beyond, strict=True) if pair[1].any())
+    columns = FrameColumns.of(frames)
+    columns = columns.where(columns.has_known_size)
+    corners = columns.found.bboxes_xyxy
+    centres = (corners[:, :2] + corners[:, 2:]) / 2
+    hw = columns.found.per_box(columns.hw)
+    is_beyond = (centres > hw[:, ::-1]).any(1)
+    if len(is_beyond) and is_beyond.mean() > _MOST and not (centres < 0).any():
+        first = int(is_beyond.argmax())
+        height, width = hw[first].tolist()
         raise InputError(
             f"detections: {is_beyond.sum()} of {len(is_beyond)} have their centre outside the "
-            f"frame, such as {frame.found.bboxes_xyxy[rows][0].tolist()} in a frame of "
-            f"{frame.hw[1]}x{frame.hw[0]} network pixels; expected x1 y1 x2 y2 in network pixels"
+            f"frame, such as {corners[first].tolist()} in a frame of "
+            f"{width}x{height} network pixels; expected x1 y1 x2 y2 in network pixels"
         )
+
+
+def are_sound(columns: FrameColumns, num_classes: int) -> bool:
+    """Whether `Boxes` and :func:`check_frame` find nothing wrong in any frame.
+
+    Args:
+        columns: frames, whose boxes may be unchecked.
+        num_classes: number of classes.
+    """
+    if not all(_are_boxes(each, num_classes) for each in columns[-3:]):
+        return False
+    truth = columns.truth
+    is_inside = ~beyond_frame(truth.bboxes_xyxy, truth.per_box(columns.hw))
+    return bool((is_inside | ~truth.per_box(columns.has_known_size)).all())
+
+
+def _are_boxes(columns: BoxColumns, num_classes: int) -> bool:
+    corners = columns.bboxes_xyxy
+    scores = [column for column in (columns.scores, columns.class_scores) if column is not None]
+    return bool(
+        np.isfinite(corners).all()
+        and (corners[:, 2:] >= corners[:, :2]).all()
+        and ((columns.labels >= 0) & (columns.labels < num_classes)).all()
+        and all(((column >= 0) & (column <= 1)).all() for column in scores)
+    )

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from etram_mmdet.evaluation.results import Boxes, FrameResult, place_of
+from etram_mmdet.evaluation.frame_columns import BoxColumns, FrameColumns
+from etram_mmdet.evaluation.results import FrameResult, place_of
 from etram_mmdet.events.labels import MIN_SIDE_PX
 from etram_mmdet.utils.errors import InputError
 
@@ -66,15 +67,26 @@ class Protocol:
         Returns:
             The frames that count, with the boxes that count, and what was left out.
         """
-        late = [f for f in frames if self.skip_us is None or f.t_us - f.start_us > self.skip_us]
-        kept = [self._large_boxes(self._clipped(self._ranked(frame))) for frame in late]
-        chosen = [frame for frame in kept if len(frame.truth) or not self.only_with_boxes]
+        chosen, removed = self.select_columns(FrameColumns.of(frames))
+        return chosen.frames(), removed
+
+    def select_columns(self, columns: FrameColumns) -> tuple[FrameColumns, Removed]:
+        """Select as :meth:`select` does.
+
+        Args:
+            columns: evaluated frames; they are not changed.
+        """
+        is_late = np.ones(columns.count, bool)
+        if self.skip_us is not None:
+            is_late = columns.t_us - columns.start_us > self.skip_us
+        chosen = self._large_boxes(self._clipped(self._ranked(columns.where(is_late))))
+        if self.only_with_boxes:
+            chosen = chosen.where(chosen.truth.counts > 0)
         removed = Removed(
-            frames=len(frames) - len(chosen),
-            boxes=sum(len(f.truth) for f in frames) - sum(len(f.truth) for f in chosen),
-            detections=sum(len(f.found) for f in frames) - sum(len(f.found) for f in chosen),
-            # unique, since one ignored box may be repeated for every class
-            ignored=sum(len(np.unique(f.ignored.bboxes_xyxy, axis=0)) for f in chosen),
+            frames=columns.count - chosen.count,
+            boxes=len(columns.truth.labels) - len(chosen.truth.labels),
+            detections=len(columns.found.labels) - len(chosen.found.labels),
+            ignored=_different(chosen.ignored),
         )
         return chosen, removed
 
@@ -88,37 +100,58 @@ class Protocol:
             InputError: the protocol ranks by class probability, and the frame has none.
         """
         if self.by_class_score and frame.found.class_scores is None:
-            raise InputError(
-                f"protocol {self.name}: {place_of(*frame.key)} has no class_scores, which only "
-                "RVTYOLOXHead and its variants predict; use the protocol "
-                f"{self.name.removesuffix(BY_CLASS_SCORE)}"
-            )
+            raise self._no_class_scores(*frame.key)
 
-    def _ranked(self, frame: FrameResult) -> FrameResult:
-        self.check(frame)
-        if not self.by_class_score:
-            return frame
-        return frame._replace(found=replace(frame.found, scores=frame.found.class_scores))
-
-    def _clipped(self, frame: FrameResult) -> FrameResult:
-        if not self.clips or frame.hw is None:
-            return frame
-        return frame._replace(found=frame.found.clipped(frame.hw))
-
-    def _large_boxes(self, frame: FrameResult) -> FrameResult:
-        if not self.min_diagonal_px and not self.min_side_px:
-            return frame
-        return frame._replace(
-            truth=frame.truth[self._is_large(frame.truth, frame.scale)],
-            found=frame.found[self._is_large(frame.found, frame.scale)],
-            ignored=frame.ignored[self._is_large(frame.ignored, frame.scale)],
+    def _no_class_scores(self, recording: str, t_us: int) -> InputError:
+        return InputError(
+            f"protocol {self.name}: {place_of(recording, t_us)} has no class_scores, which only "
+            "RVTYOLOXHead and its variants predict; use the protocol "
+            f"{self.name.removesuffix(BY_CLASS_SCORE)}"
         )
 
-    def _is_large(self, boxes: Boxes, scale: int) -> np.ndarray:
-        sides_px = (boxes.bboxes_xyxy[:, 2:] - boxes.bboxes_xyxy[:, :2]) * scale
+    def _ranked(self, columns: FrameColumns) -> FrameColumns:
+        if not self.by_class_score:
+            return columns
+        found = columns.found
+        if not found.has_class_scores.all():
+            first = int(found.has_class_scores.argmin())
+            name = columns.names[columns.recordings[first]]
+            raise self._no_class_scores(name, int(columns.t_us[first]))
+        return columns._replace(found=found._replace(scores=found.class_scores))
+
+    def _clipped(self, columns: FrameColumns) -> FrameColumns:
+        if not self.clips:
+            return columns
+        found = columns.found
+        corners = found.bboxes_xyxy
+        last = found.per_box((columns.hw[:, [1, 0, 1, 0]] - 1).astype(corners.dtype))
+        cut = np.clip(corners, 0, last)
+        if not columns.has_known_size.all():
+            cut = np.where(found.per_box(columns.has_known_size)[:, None], cut, corners)
+        return columns._replace(found=found._replace(bboxes_xyxy=cut))
+
+    def _large_boxes(self, columns: FrameColumns) -> FrameColumns:
+        if not self.min_diagonal_px and not self.min_side_px:
+            return columns
+        found, truth, ignored = (
+            self._is_large(boxes, columns.scales)
+            for boxes in (columns.found, columns.truth, columns.ignored)
+        )
+        return columns.where(np.ones(columns.count, bool), found, truth, ignored)
+
+    def _is_large(self, boxes: BoxColumns, scales: np.ndarray) -> np.ndarray:
+        corners = boxes.bboxes_xyxy
+        scale = boxes.per_box(scales.astype(corners.dtype))
+        sides_px = (corners[:, 2:] - corners[:, :2]) * scale[:, None]
         return ((sides_px**2).sum(1) >= self.min_diagonal_px**2) & (
             sides_px >= self.min_side_px
         ).all(1)
+
+
+def _different(boxes: BoxColumns) -> int:
+    """Number of boxes that differ in frame or corners: one may be repeated for every class."""
+    frames = boxes.per_box(np.arange(len(boxes.counts)))
+    return len(np.unique(np.column_stack([frames, boxes.bboxes_xyxy]), axis=0))
 
 
 @dataclass(frozen=True)

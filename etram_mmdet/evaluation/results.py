@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -76,11 +76,20 @@ class Boxes:
 
     def __getitem__(self, rows: np.ndarray | slice) -> Boxes:
         """Select boxes by a mask (N,), by row numbers or by a slice."""
-        chosen = object.__new__(Boxes)  # rows of what was checked need no second check
-        for name, value in vars(self).items():
-            is_column = name in _COLUMNS and value is not None
-            object.__setattr__(chosen, name, value[rows] if is_column else value)
-        return chosen
+        columns = {name: getattr(self, name) for name in _COLUMNS}
+        return self.replaced(
+            **{name: column[rows] for name, column in columns.items() if column is not None}
+        )
+
+    def replaced(self, **columns: np.ndarray) -> Boxes:
+        """Copy the boxes with other columns, which are not checked again.
+
+        Args:
+            **columns: columns by name, made from columns that were checked.
+        """
+        copy = object.__new__(Boxes)
+        vars(copy).update(vars(self), **columns)
+        return copy
 
     def __eq__(self, other: object) -> bool:
         """Whether all columns and class names are equal."""
@@ -101,7 +110,7 @@ class Boxes:
         cut = np.clip(
             self.bboxes_xyxy, 0, np.array([hw[1] - 1, hw[0] - 1] * 2, self.bboxes_xyxy.dtype)
         )
-        return replace(self, bboxes_xyxy=cut)
+        return self.replaced(bboxes_xyxy=cut)
 
     @property
     def names(self) -> list[str]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from etram_mmdet.evaluation.average_precision import PrecisionTable, mean_ap
-from etram_mmdet.evaluation.matching import match
-from etram_mmdet.evaluation.results import FrameResult
+from etram_mmdet.evaluation.matching import match_pairs
+from etram_mmdet.evaluation.pairs import Overlaps, Pairs
 
 _SEEN = 5e-5  # smallest difference that the four digits of the tables show
 
 
-def note_on_ties(frames: Sequence[FrameResult], num_classes: int) -> str:
+def note_on_ties(overlaps: Overlaps, pairs: Pairs, num_classes: int) -> str:
     """A sentence for the log if AP depends on the order of detections with equal scores, else "".
 
     COCO ranks equal scores in the order of frames and rows. A detector that gives all detections
@@ -21,39 +19,35 @@ def note_on_ties(frames: Sequence[FrameResult], num_classes: int) -> str:
     detections, and the AP in reverse order.
 
     Args:
-        frames: evaluated frames, with truth and detections.
+        overlaps: overlaps of the evaluated frames.
+        pairs: the same, ranked.
         num_classes: number of classes.
     """
-    tied = _tied(frames)
+    tied = _tied(overlaps.detections.labels, overlaps.scores, num_classes)
     if not tied:
         return ""
-    given = _ap(frames, num_classes)
-    reverse = _ap(
-        [frame._replace(found=frame.found[::-1]) for frame in reversed(frames)], num_classes
-    )
+    given = _ap(pairs, num_classes)
+    reverse = _ap(overlaps.ranked(last_first=True), num_classes)
     if abs(given - reverse) < _SEEN:
         return ""
-    detections = sum(len(frame.found) for frame in frames)
     return (
-        f"equal scores: {tied} of {detections} detections share their score with another one of "
-        "their class. AP ranks them in the order of frames and rows; in reverse order AP would be "
-        f"{reverse:.4f}"
+        f"equal scores: {tied} of {len(overlaps.scores)} detections share their score with another "
+        "one of their class. AP ranks them in the order of frames and rows; in reverse order AP "
+        f"would be {reverse:.4f}"
     )
 
 
-def _tied(frames: Sequence[FrameResult]) -> int:
+def _tied(labels: np.ndarray, scores: np.ndarray, num_classes: int) -> int:
     """Number of detections that share their score with another one of their class."""
-    labels = np.concatenate([frame.found.labels for frame in frames])
-    scores = np.concatenate([frame.found.scores for frame in frames])
-    _, counts = np.unique(np.stack([labels, scores]), axis=1, return_counts=True)
-    return int(counts[counts > 1].sum())
+    tied = 0
+    for k in range(num_classes):
+        is_same = np.diff(np.sort(scores[labels == k])) == 0
+        tied += np.count_nonzero(np.append(is_same, False) | np.append(False, is_same))
+    return tied
 
 
-def _ap(frames: Sequence[FrameResult], num_classes: int) -> float:
-    one_recording = np.zeros(len(frames), np.int64)
-    return (
-        mean_ap(
-            PrecisionTable(match(frames), num_classes, one_recording).average_precision()[..., 0]
-        )
-        or 0.0
-    )
+def _ap(pairs: Pairs, num_classes: int) -> float:
+    tables = pairs.truth, pairs.detections
+    frames = 1 + max(table.frames.max(initial=0) for table in tables)
+    table = PrecisionTable(match_pairs(pairs), num_classes, np.zeros(frames, np.int64))
+    return mean_ap(table.average_precision()[..., 0]) or 0.0

@@ -222,7 +222,7 @@ def _sequence(name: str, pattern: str) -> Kind:
 # Results
 
 
-def _predictions(folder: Path) -> Path:
+def _predictions(folder: Path, name: str = "p.json") -> Path:
     random = np.random.default_rng(0)
     frames = []
     for number in range(4):
@@ -232,8 +232,12 @@ def _predictions(folder: Path) -> Path:
         scores = random.random(3).astype(np.float32)
         found = Boxes(boxes, labels, scores=scores, class_scores=scores)
         frames.append(FrameResult("a", 100_000 * number, Boxes(boxes, labels), found, 2, (24, 32)))
-    save_predictions(folder / "p.json", frames, CLASSES, dict(score_thr=0.001))
-    return folder / "p.json"
+    save_predictions(folder / name, frames, CLASSES, dict(score_thr=0.001))
+    return folder / name
+
+
+def _npz_predictions(folder: Path) -> Path:
+    return _predictions(folder, "p.npz")
 
 
 def read_predictions(path: Path) -> None:
@@ -323,6 +327,7 @@ ALL = (
     _sequence("ignored boxes", "ignored_boxes.npy"),
     _sequence("representation", "event_representations_v2/*/*.h5"),
     Kind("predictions", _predictions, (read_predictions,)),
+    Kind("predictions npz", _npz_predictions, (read_predictions,)),
     Kind("operating points", _operating_points, (read_operating_points,)),
     Kind("checkpoint", _checkpoint, (read_checkpoint, read_carried_config, load_foreign_weights)),
 )

@@ -14,7 +14,7 @@ from tests.fuzz.kinds import KINDS, Kind
 from tests.fuzz.runner import fuzz
 
 # Read by what reads others; only the long run damages them.
-ALIKE = ("xs ys ts ps h5", "M3ED h5", "MVSEC h5", "npz array")
+ALIKE = ("xs ys ts ps h5", "M3ED h5", "MVSEC h5", "npz array", "predictions npz")
 
 
 @pytest.mark.parametrize("name", [name for name in KINDS if name not in ALIKE])

@@ -67,9 +67,10 @@ def test_a_file_that_was_there_outlives_a_stop(tmp_path):
 
 def test_a_table_is_for_a_person_and_predictions_for_an_evaluation(tmp_path):
     """The table holds clipped boxes in sensor pixels, the predictions unclipped network pixels."""
-    for suffix in (".json", ".csv"):
+    for suffix in (".json", ".csv", ".npz"):
         SINKS[suffix](tmp_path / f"found{suffix}", windows(), INFERENCER, RECORDING)
     frames = load_predictions(tmp_path / "found.json").frames
+    assert load_predictions(tmp_path / "found.npz").frames == frames
     rows = list(csv.DictReader((tmp_path / "found.csv").open()))
     assert [frame.key for frame in frames] == [("street", t) for t in (50_000, 100_000, 150_000)]
     assert frames[1].found.bboxes_xyxy.tolist() == [[5.5, -1, 20, 25.25]]

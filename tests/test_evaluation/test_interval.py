@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from etram_mmdet.evaluation.average_precision import PrecisionTable, interval, mean_ap
-from etram_mmdet.evaluation.matching import NOTHING, BoxTable, Matches, match
+from etram_mmdet.evaluation.matching import NOTHING, Matches, match
+from etram_mmdet.evaluation.pairs import BoxTable
 from tests.test_evaluation.test_matching import each_its_own, frame
 
 CLASSES = 3
@@ -41,14 +42,20 @@ def simulated(recordings: int, rng: np.random.Generator) -> PrecisionTable:
     found = np.concatenate([hits, np.full((len(IOUS), len(alarm)), NOTHING)], 1)[:, best_first]
     detections = table_of(np.concatenate([truth[is_seen], alarm])[best_first])
     matches = Matches(
-        table_of(truth), np.ones(len(truth), bool), detections, scores[best_first], found
+        truth=table_of(truth),
+        counts=np.ones(len(truth), bool),
+        detections=detections,
+        scores=scores[best_first],
+        rows=np.arange(len(best_first)),
+        found_by_rows=found,
+        has_ignored_size=np.zeros(len(best_first), bool),
     )
     return PrecisionTable(matches, CLASSES, np.arange(recordings))
 
 
 def table_of(recording_and_class: np.ndarray) -> BoxTable:
     frames, labels = np.divmod(recording_and_class, CLASSES)
-    return BoxTable(frames, labels, np.zeros((len(labels), 4)), np.ones(len(labels)))
+    return BoxTable(frames, labels, np.ones(len(labels)), np.ones(len(labels)))
 
 
 def ap_of(table: PrecisionTable) -> float:

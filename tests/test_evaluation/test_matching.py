@@ -9,11 +9,13 @@ import pytest
 
 from etram_mmdet.evaluation.average_precision import PrecisionTable, mean_ap
 from etram_mmdet.evaluation.breakdown import recall_at_false_alarms
-from etram_mmdet.evaluation.coco import _accumulate, coco_metrics
+from etram_mmdet.evaluation.coco import coco_metrics
 from etram_mmdet.evaluation.curves import class_counts, confusion_matrix, recall_by_side
 from etram_mmdet.evaluation.event_coco_metric import frame_of
-from etram_mmdet.evaluation.matching import match
+from etram_mmdet.evaluation.matching import LEFT_OUT, match, match_pairs
+from etram_mmdet.evaluation.pairs import Overlaps
 from etram_mmdet.evaluation.results import Boxes, FrameResult
+from tests.helpers.coco_referee import coco_tables
 from tests.test_evaluation.test_event_coco_metric import CLASSES, random_samples
 
 
@@ -43,7 +45,7 @@ def each_its_own(frames: list[FrameResult]) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(3))
 def test_equals_coco_for_every_class_and_threshold(seed):
     frames = frames_of(seed)
-    precision, _ = _accumulate(frames, CLASSES)
+    precision, _ = coco_tables(frames, CLASSES)
     expected = precision[..., 0, -1].mean(1).T  # (K, T), -1 without boxes
     ours = PrecisionTable(
         match(frames), len(CLASSES), each_its_own(frames) % 3
@@ -61,6 +63,93 @@ def test_sizes_are_cocos_ranges(size, low, high):
     assert mean_ap(ours) == pytest.approx(
         coco_metrics(frames, CLASSES)[f"AP_{size}_network_px"], abs=1e-12
     )
+
+
+def hard_frames() -> list[FrameResult]:
+    """Frames with tied scores, boxes on borders of sizes, crowds, 300 detections, or nothing.
+
+    Every third frame holds detections of one class only, so that `MAX_DETECTIONS` leaves some out.
+    Class 3 has detections and no box.
+    """
+    rng = np.random.default_rng(7)
+
+    def boxes(count: int) -> np.ndarray:
+        corners = rng.integers(0, (200, 150), (count, 2))
+        return np.hstack([corners, corners + rng.choice([3, 12, 32, 96, 110], (count, 2))])
+
+    frames = []
+    for i in range(42):
+        truth = boxes(0 if i % 7 == 0 else int(rng.integers(0, 9)))
+        labels = rng.integers(0, 3, len(truth))
+        alarms = int(rng.choice([0, 3, 300]))
+        moved = truth + rng.integers(-2, 3, truth.shape)
+        found = np.vstack([moved, truth[::2], boxes(alarms)])
+        found_labels = np.concatenate([labels, labels[::2], rng.integers(0, 4, alarms)])
+        if i % 3 == 0:
+            found_labels[:] = 1
+        scores = rng.integers(1, 20, len(found)) / 20
+        one = frame(truth, found, scores, labels, found_labels, recording=f"day_{i % 5}")
+        crowds = Boxes(boxes(i % 3).astype(np.float32), rng.integers(0, 3, i % 3))
+        frames.append(one._replace(ignored=crowds, t_us=i, scale=2))
+    return frames
+
+
+@pytest.mark.parametrize("shift", [0, 21])
+def test_hard_frames_have_pycocotools_numbers(shift):
+    frames = hard_frames()
+    frames = frames[shift:] + frames[:shift]  # ties are ranked in another order
+    assert max(len(f.found) for f in frames) > 300 and not all(len(f.truth) for f in frames)
+    precision, recall = coco_tables(frames, CLASSES)
+    found = coco_metrics(frames, CLASSES)
+
+    def mean(values: np.ndarray) -> float:
+        return values[values > -1].mean()
+
+    expected = dict(
+        AP=mean(precision[..., 0, 2]),
+        AP50=mean(precision[0, ..., 0, 2]),
+        AP75=mean(precision[5, ..., 0, 2]),
+        AR1=mean(recall[..., 0, 0]),
+        AR10=mean(recall[..., 0, 1]),
+        AR100=mean(recall[..., 0, 2]),
+    )
+    for a, size in enumerate("SML", start=1):
+        expected[f"AP_{size}_network_px"] = mean(precision[..., a, 2])
+        expected[f"AR100_{size}_network_px"] = mean(recall[..., a, 2])
+    for k, name in enumerate(CLASSES[:3]):
+        expected[f"AP_{name}"] = mean(precision[:, :, k, 0, 2])
+        expected[f"AP50_{name}"] = mean(precision[0, :, k, 0, 2])
+    assert {key: found[key] for key in expected} == pytest.approx(expected, abs=1e-12)
+    assert 0.01 < found["AP"] < 0.9 and f"AP_{CLASSES[3]}" not in found
+
+
+@pytest.mark.parametrize("low, high", [(0, 40**2), (40**2, 1e9)])
+def test_one_search_serves_every_range(low, high):
+    """A range matches the same boxes, whether its pairs are searched for alone or shared."""
+    frames = hard_frames()
+    pairs = Overlaps(frames).ranked()
+    assert 0 < len(pairs.rows) < len(pairs.scores) / 2
+    alone = match(frames, is_ignored=lambda areas: (areas < low) | (areas >= high))
+    shared = match_pairs(pairs, lambda t: (t.areas_px2 < low) | (t.areas_px2 >= high))
+    assert np.array_equal(alone.found, shared.found)
+    assert (alone.found == LEFT_OUT).any() and alone.is_hit.any() and alone.is_alarm.any()
+    assert np.array_equal(shared.at(5).found[0], shared.found[5])
+
+
+def test_ties_in_reverse_order_are_those_of_reversed_frames():
+    frames = hard_frames()
+    backwards = [f._replace(found=f.found[::-1]) for f in reversed(frames)]
+    first, last, expected = (
+        PrecisionTable(match_pairs(pairs), len(CLASSES), np.zeros(len(frames), int))
+        .average_precision()[..., 0]
+        .tolist()[:3]
+        for pairs in (
+            Overlaps(frames).ranked(),
+            Overlaps(frames).ranked(last_first=True),
+            Overlaps(backwards).ranked(),
+        )
+    )
+    assert last == expected and first != last
 
 
 def test_weights_are_repeated_recordings():

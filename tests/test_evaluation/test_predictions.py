@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from etram_mmdet.evaluation import prediction_json
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.predictions import (
     check_may_judge,
     load_predictions,
@@ -232,3 +235,120 @@ def test_frames_without_detections_need_no_class_scores(path):
     changed(path, lambda c: [f.pop("class_scores") for f in c["frames"]])
     empty, full = load_predictions(path).frames
     assert len(empty.found.class_scores) == 0 and full.found.class_scores is None
+
+
+def test_valid_frames_are_never_read_one_by_one(path, monkeypatch):
+    """Only a file with something wrong takes the slow way, which finds the place."""
+    changed(path, lambda c: first(c).update(hw=None, class_scores=None, scale=None))
+    monkeypatch.setattr(prediction_json, "_frame_of", None)
+    monkeypatch.setattr(prediction_json, "check_frame", None)
+    assert [len(f.found) for f in load_predictions(path).frames] == [0, 3]
+
+
+def test_lists_become_arrays_while_the_file_is_read():
+    """A list that is no array of numbers stays for the message."""
+    saved = dict(bboxes=[[1, 2, 3, 4]], scores=[0.5], labels=[1], gt_labels=["car"], hw=[3, 4])
+    found = prediction_json.with_arrays(dict(saved))
+    assert {type(found[key]) for key in ("bboxes", "scores", "labels")} == {np.ndarray}
+    assert (found["bboxes"].dtype, found["labels"].dtype) == (np.float32, np.int64)
+    assert (found["gt_labels"], found["hw"]) == (["car"], [3, 4])
+    settings = prediction_json.with_arrays(dict(scores=[0.5]))  # an object that is no frame
+    assert isinstance(settings["scores"], list)
+
+
+def test_frames_are_written_one_by_one():
+    pieces = prediction_json.pieces_of(dict(classes=[]), itertools.repeat(frames()[0]))
+    texts = list(itertools.islice(pieces, 3))  # of endlessly many
+    content = json.loads("".join(texts) + "]}")
+    assert [f["t_us"] for f in content["frames"]] == [5, 5]
+    assert np.float32(content["frames"][1]["scores"]).tolist() == frames()[0].found.scores.tolist()
+
+
+def mixed() -> list[FrameResult]:
+    """The two frames, and one whose class scores and size are not known."""
+    full, empty = frames()
+    found = full.found.replaced(class_scores=None)
+    return [full, empty, full._replace(t_us=6, found=found, hw=None)]
+
+
+def test_columns_hold_every_frame():
+    columns = FrameColumns.of(mixed())
+    assert columns.frames() == mixed()
+    keep = np.array([True, False, True, False, True, False])
+    first_one, last = columns.where(np.array([True, False, True]), found=keep).frames()
+    assert first_one == mixed()[0]._replace(found=mixed()[0].found[keep[:3]])
+    assert last == mixed()[2]._replace(found=mixed()[2].found[keep[3:]])
+
+
+@pytest.fixture
+def npz(tmp_path) -> Path:
+    save_predictions(tmp_path / "p.npz", mixed(), CLASSES, dict(score_thr=0.001))
+    return tmp_path / "p.npz"
+
+
+def test_every_bit_comes_back_from_an_archive(npz):
+    found = load_predictions(npz)
+    assert found.classes == CLASSES and found.test_cfg == dict(score_thr=0.001)
+    assert found.frames == sorted(mixed(), key=lambda frame: frame.key) and not found.is_clipped
+    assert found.frames[1].found.labels.dtype == np.int64
+    with np.load(npz, allow_pickle=False) as arrays:
+        assert {arrays[name].dtype.kind for name in arrays} <= set("iufb")
+
+
+def without_scores(arrays: dict) -> dict:
+    del arrays["scores"]
+    return {}
+
+
+def header(arrays: dict, **changes) -> dict:
+    content = json.loads(arrays["header"].tobytes()) | changes
+    return dict(header=np.frombuffer(json.dumps(content).encode(), np.uint8))
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        (
+            lambda a: {} if a.pop("scores").size else None,
+            "has no 'scores'; make it again with tools/test.py",
+        ),
+        (
+            lambda a: dict(scores=a["scores"] * 0 + 87.5),
+            "'b' at t_us=5: detections: scores holds 3 values outside 0 to 1, such as 87.5",
+        ),
+        (
+            lambda a: dict(gt_labels=a["gt_labels"] + 1),
+            r"'b' at t_us=5: ground truth: labels holds \[2\], expected 0 to 1",
+        ),
+        (
+            lambda a: dict(gt_bboxes=a["gt_bboxes"] + 40),
+            "'b' at t_us=5: ground truth: 3 boxes lie outside the frame of 24x24",
+        ),
+        (lambda a: dict(scores=a["scores"][1:]), r"scores has the shape \(5,\), expected \(6,\)"),
+        (lambda a: dict(labels=a["labels"] / 2), "labels is of type float64, expected whole"),
+        (lambda a: dict(recording=a["recording"] + 1), "recording holds 2, but there are 2 names"),
+        (lambda a: dict(step_us=a["step_us"] * 0), "step_us holds 0, expected numbers of at least"),
+        (lambda a: dict(t_us=a["t_us"][1:]), r"t_us has the shape \(2,\), expected \(3,\)"),
+        (lambda a: dict(t_us=a["t_us"] * 0), r"1 frames occur twice, such as \('b', 0\)"),
+        (lambda a: header(a, format_version=3), "format_version 3, expected 2"),
+        (lambda a: header(a, classes="car"), "'car', expected a list of names"),
+        (lambda a: dict(header=a["header"][1:]), "not a readable file of predictions"),
+        (lambda a: dict(t_us=np.array(["a"] * 3, object)), "not a readable file of predictions"),
+    ],
+)
+def test_what_is_wrong_in_an_archive_is_named(npz, change, says):
+    with np.load(npz) as archive:
+        arrays = dict(archive)
+    changes = change(arrays)  # which may take an array away
+    np.savez(npz, **arrays | changes)
+    with pytest.raises(InputError, match=says) as raised:
+        load_predictions(npz)
+    assert str(npz) in str(raised.value)
+
+
+def test_what_is_no_archive(npz):
+    npz.write_bytes(npz.read_bytes()[:-30])
+    with pytest.raises(InputError, match=r"p\.npz: not a readable file of predictions .*--out"):
+        load_predictions(npz)
+    with pytest.raises(InputError, match=r"none\.npz: no such file"):
+        load_predictions(npz.with_name("none.npz"))

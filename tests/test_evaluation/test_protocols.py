@@ -110,6 +110,26 @@ def test_the_first_half_second_is_that_of_the_recording(start_us):
     assert PROTOCOLS["coco"].select(early)[0] == early
 
 
+def test_frames_of_unknown_size_are_not_clipped():
+    """Beside frames of two sizes, which are cut to their last pixels."""
+    beyond = [[-5, 10, 100, 90]]
+    frames = [frame(beyond)._replace(hw=hw) for hw in ((60, 80), None, (50, 70))]
+    kept, _ = PROTOCOLS["coco"].select(frames)
+    assert [f.found.bboxes_xyxy.tolist() for f in kept] == [
+        [[0, 10, 79, 59]],
+        beyond,
+        [[0, 10, 69, 49]],
+    ]
+    assert [f.truth.bboxes_xyxy.tolist() for f in kept] == [beyond] * 3
+
+
+def test_the_first_frame_without_class_scores_is_named():
+    known = frame([[0, 0, 40, 40]])
+    known = known._replace(found=known.found.replaced(class_scores=known.found.scores))
+    with pytest.raises(InputError, match=r"t_us=700000 has no class_scores"):
+        get_protocols(["prophesee:class"])[0].select([known, frame([], t_us=700_000)])
+
+
 def evaluate(samples, protocols):
     metric = EventCocoMetric(protocols)
     metric.dataset_meta = dict(classes=CLASSES)

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from etram_mmdet.evaluation.predictions import load_predictions, save_predictions
 from tests.helpers.cli import CONFIG, run
 from tests.test_tools.test_train_and_test import rows
 
@@ -32,6 +33,13 @@ def test_same_numbers_as_the_run(saved, sample, with_config):
     )
     assert numbers(output).startswith(f"AP {float(rows(saved.parent)[0]['coco/AP']):.4f}   AP50")
     assert "protocol prophesee_gen1:class: class-aware, first 0.5 s, diagonals < 30" in output
+
+
+def test_an_archive_gives_the_same_tables(saved, tmp_path):
+    content = load_predictions(saved)
+    save_predictions(tmp_path / "p.npz", content.frames, content.classes, content.test_cfg)
+    of_json, of_npz = (run("tools/evaluate.py", path) for path in (saved, tmp_path / "p.npz"))
+    assert numbers(of_npz) and of_npz == of_json
 
 
 def test_other_recordings_and_missing_frames_are_refused(saved, sample, tmp_path):

@@ -21,7 +21,8 @@ from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.engine.config.test_options import tta_of
 from etram_mmdet.engine.hooks.run_record import measured_with, run_id
 from etram_mmdet.evaluation.breakdown_table import as_dict
-from etram_mmdet.evaluation.event_coco_metric import Headline, find_metric
+from etram_mmdet.evaluation.evaluate import Headline
+from etram_mmdet.evaluation.event_coco_metric import find_metric
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.evaluation.results_table import evaluations
 from etram_mmdet.utils.files import write_json
@@ -144,8 +145,9 @@ class EvaluationReportHook(Hook):
         )
         # a single one where classes do not matter
         palette = dataset.metainfo["palette"][: len(headline.classes)]
+        evaluated = headline.frames
         score_thr = draw_evaluation(
-            headline.frames, headline.classes, palette, heading, folder / f"{stem}.png"
+            evaluated, headline.classes, palette, heading, folder / f"{stem}.png"
         )
         written = [f"{stem}.json", f"{stem}.png"]
         prefix = stem.removesuffix(str(step))
@@ -167,7 +169,7 @@ class EvaluationReportHook(Hook):
             written.append("results.png")
             _show(runner, "training", folder / "results.png", step)
         if self.film and isinstance(dataset, ETraMDataset):
-            frames = _busiest(headline.frames)
+            frames = _busiest(evaluated)
             shown = headline.classes, palette, readable_score(frames, score_thr)
             codec = write_film(folder / f"{stem}.mp4", dataset, frames, *shown)
             written.append(f"{stem}.mp4 ({codec})")

@@ -22,7 +22,8 @@ from etram_mmdet.engine.memory.prediction import predict_step, training_precisio
 from etram_mmdet.engine.runner.learning_rates import rates_of_run
 from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, parameters, saved_bytes
 from etram_mmdet.engine.runner.stream_runner import StreamRunner
-from etram_mmdet.evaluation.event_coco_metric import NOTHING_LEFT, find_metric
+from etram_mmdet.evaluation.evaluate import NOTHING_LEFT
+from etram_mmdet.evaluation.event_coco_metric import find_metric
 from etram_mmdet.evaluation.predictions import truth_of
 from etram_mmdet.events.preprocessing.frame_times import JITTER_US
 from etram_mmdet.models.backbones.base import RecurrentBackbone

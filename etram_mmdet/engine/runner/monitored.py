@@ -11,7 +11,9 @@ from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.evaluation.breakdown import break_down
 from etram_mmdet.evaluation.coco import class_agnostic, coco_metrics
-from etram_mmdet.evaluation.event_coco_metric import ANY_CLASS, EventCocoMetric
+from etram_mmdet.evaluation.evaluate import ANY_CLASS
+from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.predictions import truth_of
 from etram_mmdet.evaluation.protocols import Protocol
 from etram_mmdet.evaluation.results import FrameResult
@@ -85,8 +87,8 @@ def metric_names(metrics: Sequence[EventCocoMetric], dataset: ETraMDataset) -> l
 def _keys(
     protocol: Protocol, is_headline: bool, truth: list[FrameResult], classes: Sequence[str]
 ) -> list[str]:
-    frames, _ = protocol.select(truth)
-    if not any(len(frame.truth) for frame in frames):
+    frames, _ = protocol.select_columns(FrameColumns.of(truth))
+    if not len(frames.truth.labels):
         return []
     if not protocol.class_aware:
         frames, classes = class_agnostic(frames), (ANY_CLASS,)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from etram_mmdet.evaluation.frame_columns import BoxColumns
 from etram_mmdet.evaluation.nms import nms
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.utils.errors import InputError
@@ -108,14 +109,16 @@ class OperatingPoints:
             name for name, row in zip(self.classes, self.score_thr, strict=True) if (row >= 1).all()
         ]
 
-    def thresholds(self, boxes: Boxes, scale: int) -> np.ndarray:
+    def thresholds(self, boxes: Boxes | BoxColumns, scale: int | np.ndarray) -> np.ndarray:
         """Score that each of N detections must reach: (N,) float32.
 
         Args:
-            boxes: detections.
-            scale: sensor pixels per pixel of the boxes.
+            boxes: detections of one frame, or of several as columns.
+            scale: sensor pixels per pixel of the boxes, one number or (N,).
         """
-        width, height = (boxes.bboxes_xyxy[:, 2:] - boxes.bboxes_xyxy[:, :2]).clip(min=0).T * scale
+        corners = boxes.bboxes_xyxy
+        scale = np.asarray(scale, corners.dtype)
+        width, height = (corners[:, 2:] - corners[:, :2]).clip(min=0).T * scale
         size = np.digitize(np.sqrt(width * height), self.sides_px)
         # float32 like the scores, so that a score of 0.7 passes a threshold of 0.7
         return self.score_thr[boxes.labels, size].astype(np.float32)

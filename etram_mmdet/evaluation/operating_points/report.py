@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.evaluation.breakdown import nan_mean, stream_minutes
+from etram_mmdet.evaluation.average_precision import nan_mean
+from etram_mmdet.evaluation.breakdown import stream_minutes
 from etram_mmdet.evaluation.curves import Counts
 from etram_mmdet.evaluation.operating_points.goals import Goal
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints

@@ -11,10 +11,12 @@ import numpy as np
 
 from etram_mmdet.evaluation.breakdown import stream_minutes
 from etram_mmdet.evaluation.curves import Counts, best_common_threshold, class_counts, count
-from etram_mmdet.evaluation.matching import BoxTable, Matches, match
+from etram_mmdet.evaluation.frame_columns import FrameColumns
+from etram_mmdet.evaluation.matching import Matches, match
 from etram_mmdet.evaluation.operating_points.goals import Goal
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.operating_points.rates import Stream
+from etram_mmdet.evaluation.pairs import BoxTable
 from etram_mmdet.evaluation.predictions import Predictions
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.utils.errors import InputError
@@ -176,6 +178,9 @@ def choose_points(
     matches = {1.0: plain} | {
         iou: match(_after_nms(frames, len(classes), iou), [0.5]) for iou in options.nms_ious
     }
+    counts_of = {
+        iou: class_counts(of_iou, len(classes), THRESHOLDS) for iou, of_iou in matches.items()
+    }
     for k, name in enumerate(classes):
         if counts[k].boxes < options.min_boxes:
             indices[k] = options.goal.choose_without_boxes(counts[k], stream, common)
@@ -188,7 +193,9 @@ def choose_points(
                 else []
             )
             continue
-        nms_iou[k], reached, indices[k] = _best_of_class(matches, k, options.goal, stream)
+        nms_iou[k], reached, indices[k] = _best_of_class(
+            {iou: of_iou[k] for iou, of_iou in counts_of.items()}, options.goal, stream
+        )
         if options.by_size:
             indices[k], reached, few_sizes = _by_size(
                 matches[nms_iou[k]], k, indices[k, 0], options, stream
@@ -249,15 +256,15 @@ def _switched_off(name: str, matches: Matches, k: int, thresholds: np.ndarray) -
 
 
 def _best_of_class(
-    matches: dict[float, Matches], k: int, goal: Goal, stream: Stream
+    counts_of: dict[float, Counts], goal: Goal, stream: Stream
 ) -> tuple[float, bool, int]:
     """NMS IoU of a class, whether the goal is reached, and index of the threshold.
 
-    An NMS with which the goal is reached is preferred to others.
+    ``counts_of`` holds the hits and false alarms of the class after each NMS, by its IoU. An NMS
+    with which the goal is reached is preferred to others.
     """
     found = []
-    for iou, of_iou in matches.items():
-        counts = class_counts(of_iou, k + 1, THRESHOLDS)[k]
+    for iou, counts in counts_of.items():
         index = goal.choose(counts, stream)
         found.append(
             (goal.is_reached(counts, index, stream), goal.value(counts)[index], iou, index)
@@ -371,7 +378,13 @@ def _folds(
 
 
 def _applied(frames: Sequence[FrameResult], points: OperatingPoints) -> list[FrameResult]:
-    return [points.apply(frame) for frame in frames]
+    """Copy frames with the detections that pass; their order stays, and so does any matching."""
+    if (points.nms_iou < 1).any():
+        return [points.apply(frame) for frame in frames]
+    columns = FrameColumns.of(frames)
+    found = columns.found
+    passes = found.scores >= points.thresholds(found, found.per_box(columns.scales))
+    return columns.where(np.ones(columns.count, bool), found=passes).frames()
 
 
 def _after_nms(frames: Sequence[FrameResult], num_classes: int, iou: float) -> list[FrameResult]:
