@@ -190,15 +190,13 @@ class Sampler(threading.Thread):
     Args:
         run: the run, before it starts.
         url: page that is asked for a picture twice a second. Default: none.
-        most_mb: largest growth that is allowed.
     """
 
-    def __init__(self, run: LiveRun, url: str | None = None, most_mb: float = MOST_GROWTH_MB):
+    def __init__(self, run: LiveRun, url: str | None = None):
         super().__init__(daemon=True)
         self.seen = [(0, 0.0)]  # number of windows, MB
         self._run = run
         self._url = url
-        self._most_mb = most_mb
 
     def run(self) -> None:
         while True:
@@ -209,13 +207,13 @@ class Sampler(threading.Thread):
             self.seen.append((self._run.report.windows, memory_mb()))
 
     def growth(self, num_windows: int) -> str:
-        """Growth from a twentieth of the windows on, when all queues have been full.
+        """Growth from an eighth of the windows on, when queues and the reader's blocks are full.
 
         It has to be less than `MOST_GROWTH_MB`.
         """
-        later = [mb for windows, mb in self.seen if windows >= num_windows / 20]
+        later = [mb for windows, mb in self.seen if windows >= num_windows / 8]
         first, last = later[0], later[-1]
-        assert last - first < self._most_mb, later
+        assert last - first < MOST_GROWTH_MB, later
         return (
             f"memory {first:.0f} MB early, {last:.0f} MB at the end, {max(later):.0f} MB at most: "
             f"grew by {last - first:.1f} MB"
@@ -273,7 +271,7 @@ def memory_replay(graph: Path, recording: Path, small: bool) -> str:
         path = Path(folder) / "a.raw"
         send(path, inferencer.sensor_px, seconds)
         run = LiveRun(inferencer, Replay(path, 20.0), LiveSettings(report_s=math.inf))
-        sampler = Sampler(run, most_mb=math.inf)  # 16 MB were measured for a RAW file
+        sampler = Sampler(run)
         sampler.start()
         assert run() == 0
     return f"{run.report}; {sampler.growth(run.report.windows)}"

@@ -96,6 +96,22 @@ def test_recordings_are_read_by_time_if_asked(tmp_path, clock, said):
         assert columns_of(read(source, 5, clock), *recordings)
 
 
+def test_the_clock_goes_on_in_a_long_silence(tmp_path, clock, said):
+    """Windows without events are complete then, and are not taken for a jump of the time."""
+    events = recording(0)
+    quiet = np.where(np.arange(NUM) < NUM // 2, 0, 120_000_000)
+    write_events(tmp_path / "a.h5", {**events, "t": events["t"] + quiet})
+    reached_us = [0]
+    with folder_of(tmp_path, clock) as source:
+        until_s = clock.now_s + 10
+        while clock.now_s < until_s:
+            packet = source.read(0.1)
+            if len(packet.t):
+                assert packet.t[0] >= reached_us[-1]
+            reached_us.append(source.reached_us or 0)
+    assert max(np.diff(reached_us)) < 10_000_000 and reached_us[-1] > 119_000_000
+
+
 def test_times_go_on_from_one_recording_to_the_next(tmp_path, clock, said):
     write_events(tmp_path / "a.h5", recording(0))
     write_events(tmp_path / "b.h5", recording(1))

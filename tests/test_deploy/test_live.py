@@ -23,7 +23,7 @@ from etram_mmdet.deploy.live.report import Lateness, Report
 from etram_mmdet.deploy.live.windower import QUIET_US, Windower
 from etram_mmdet.deploy.sources import Replay
 from etram_mmdet.events.formats import open_recording
-from etram_mmdet.events.recording import Events
+from etram_mmdet.events.recording import NO_EVENTS, Events
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.live import HW, STEP_US, Clock, DueBacklog, Packets, SlowDetector, packet
 from tests.helpers.paths import ROOT
@@ -288,6 +288,27 @@ def test_a_recording_is_what_came(tmp_path):
         found = opened.read(opened.t_first_us, opened.t_last_us)
     for ours, one, two in zip(found, events, later, strict=True):
         assert np.array_equal(ours, np.concatenate([one, two]))
+
+
+def test_a_recording_notes_the_time_of_a_silence(tmp_path):
+    """So a reader of the bytes can tell two minutes without an event from a jump of the time."""
+    writer = Recorder(tmp_path / "a.raw", 64, 48)
+    events = events_of()
+    after = events._replace(t=events.t + 120_000_000)
+    writer.write(NO_EVENTS, 0)
+    writer.write(events)
+    last_us = int(events.t[-1])
+    for reached_us in range(last_us, int(after.t[0]), 50_000):
+        writer.write(NO_EVENTS, reached_us)
+    writer.write(after)
+    writer.close()
+    data = (tmp_path / "a.raw").read_bytes().split(b"% end\n", 1)[1]
+    words = np.frombuffer(data, "<u4").astype(np.int64)
+    times_us = (words[words >> 28 == 8] & 0xFFFFFFF) << 6
+    assert 1_000_000 <= np.diff(times_us).max() < 1_060_000
+    with open_recording(tmp_path / "a.raw") as opened:
+        found = opened.read(opened.t_first_us, opened.t_last_us)
+    assert np.array_equal(found.t, np.concatenate([events.t, after.t]))
 
 
 def test_a_recording_without_events_is_removed_and_a_file_is_never_overwritten(tmp_path):

@@ -57,7 +57,7 @@ def quantize(path: str | Path, recordings: Sequence[str | Path]) -> Description:
     with TemporaryDirectory() as folder:
         prepared = str(Path(folder) / "prepared.onnx")
         quantized = str(Path(folder) / "quantized.onnx")
-        graph = folded(path)
+        graph = folded(path, folder)
         bend_by_tanh(graph.graph)
         onnx.save(graph, prepared)
         tools.quantize_static(

@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 KEEPERS = ("Pad", "Cast", "Unsqueeze", "Reshape", "Squeeze", "QuantizeLinear", "DequantizeLinear")
 
 
-def folded(path: str | Path) -> ModelProto:
+def folded(path: str | Path, folder: str | Path) -> ModelProto:
     """The graph with its constants computed, such as a transposed weight.
 
     onnxruntime also joins products and the biases that are added to them into ``Gemm``.
 
     Args:
         path: an ONNX file, which is not changed.
+        folder: folder for a file in between.
     """
     onnx = load("onnx", "onnx")
     onnxruntime = load("onnxruntime", "onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it warns of each constant that it removes
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    aside = Path(path).with_suffix(".folded")
+    aside = Path(folder) / "folded.onnx"
     options.optimized_model_filepath = str(aside)
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     model = onnx.load(str(aside))
-    aside.unlink()
     own = [each for each in model.opset_import if not each.domain]
     del model.opset_import[:]  # onnxruntime adds its own sets, which the graph does not use
     model.opset_import.extend(own)
@@ -76,7 +76,7 @@ def kept_in_floats(graph: GraphProto) -> list[str]:
 def byte_map(graph: GraphProto) -> str | None:
     """Name of the float tensor that holds the frames' bytes when they reach the first layer.
 
-    It is None if the frames are floats, or if more than one layer reads them.
+    It is None if the frames are floats.
 
     Args:
         graph: the graph before quantisation.

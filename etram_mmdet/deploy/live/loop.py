@@ -70,13 +70,17 @@ def follow(
             report.skipped += len(ends) - 1
             left_out += len(ends) - 1
             ends = ends[-1:]
-        for end_us in ends:
+        while ends:
             if must_stop():
                 return
-            if windower.jumps_over(end_us):
-                report.skipped += 1
-                left_out += 1
+            if number := windower.jump_over(ends[0]):
+                number = min(number, len(ends))
+                report.skipped += number
+                left_out += number
+                ends = ends[number:]
                 continue
+            end_us = ends[0]
+            ends = ends[1:]
             passed_s = due_s(end_us)
             if passed_s is None:
                 passed_s = windower.passed_s(end_us)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import os
 import queue
+import sys
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -50,8 +52,13 @@ class Terminal(Output):
         if len(boxes):
             found = zip(boxes.names, boxes.scores, strict=True)
             text = ", ".join(f"{name} {score:.2f}" for name, score in found)
-            with os_errors(Path("standard output"), "written"):
-                print(f"{seen.window.t_us / 1e6:.3f} s  {text}", flush=True)
+            try:
+                with os_errors(Path("standard output"), "written"):
+                    print(f"{seen.window.t_us / 1e6:.3f} s  {text}", flush=True)
+            except InputError:
+                # Python writes what is left when it ends, and would fail once more
+                sys.stdout = open(os.devnull, "w")
+                raise
 
 
 class _TextFile(Output):
@@ -229,6 +236,11 @@ class Outputs:
         """
         self._outputs.append(output)
 
+    @property
+    def have_all_failed(self) -> bool:
+        """Whether there were outputs and none is left."""
+        return bool(self.failures) and not self._outputs
+
     def write(self, seen: LiveWindow) -> None:
         """Give a window to all outputs.
 
@@ -272,6 +284,10 @@ def boxes_as_dicts(seen: LiveWindow) -> list[dict]:
     ]
 
 
+def _identity(name: str) -> str | Path:
+    return name if name == TERMINAL else Path(name).resolve()
+
+
 def _openers(names: list[str], inferencer: Inferencer) -> list[Callable[[], Output]]:
     """A function for each name that opens the output; all names are right then.
 
@@ -285,7 +301,7 @@ def _openers(names: list[str], inferencer: Inferencer) -> list[Callable[[], Outp
     openers = []
     for name in names:
         path = Path(name)
-        if names.count(name) > 1:
+        if [_identity(each) for each in names].count(_identity(name)) > 1:
             raise InputError(f"--out {name}: was named twice; name every output once")
         if name != TERMINAL and path.suffix not in kinds:
             raise InputError(

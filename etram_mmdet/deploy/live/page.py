@@ -51,7 +51,7 @@ function draw() {
   pen.lineWidth = LINE; pen.font = `${TEXT}px system-ui, sans-serif`; pen.textBaseline = "middle";
   const boxes = shown.boxes.map(
     box => ({...box, at: box.xyxy.map(each => Math.round(each * zoom))}));
-  for (const {at: [x1, y1, x2, y2], label} of boxes.toReversed()) {
+  for (const {at: [x1, y1, x2, y2], label} of [...boxes].reverse()) {
     pen.strokeStyle = `rgb(${shown.palette[label]})`;
     pen.strokeRect(x1, y1, x2 - x1, y2 - y1);
   }

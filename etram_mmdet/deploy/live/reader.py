@@ -93,10 +93,11 @@ class Reader:
         self._check_times(events)
         self.num_events += len(events.t)
         self.dropped = self._source.dropped
-        if self._recorder is not None:
-            self._recorder.write(events)
-        with self.watchdog.paused():
-            self._backlog.put(Arrival(events, now_s, self._source.reached_us))
+        reached_us = self._source.reached_us
+        with self.watchdog.paused():  # neither a slow disk nor a full backlog is the source's
+            if self._recorder is not None:
+                self._recorder.write(events, reached_us)
+            self._backlog.put(Arrival(events, now_s, reached_us))
         return True
 
     def _check_times(self, events: Events) -> None:
@@ -118,9 +119,9 @@ class Reader:
         try:
             while not self._must_stop.is_set() and self.read_once():
                 pass
+            self.dropped = self._source.dropped
         except BaseException as error:
             self.error = error
         finally:
             self.watchdog.stop()
-            self.dropped = self._source.dropped
             self._backlog.close()

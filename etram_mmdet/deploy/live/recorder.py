@@ -21,6 +21,7 @@ _WORD = np.dtype("<u4")
 # A reader of EVT 2.0 notices that the time began again (after 4.8 h) if it sees it go on in steps
 # shorter than this many times 64 us (18 minutes).
 _LONGEST_STEP = 1 << 24
+_TICK = 1_000_000 >> 6  # a second
 
 
 class Recorder:
@@ -78,15 +79,30 @@ class Recorder:
             raise
         self._data_start = self._size_bytes
 
-    def write(self, events: Events) -> None:
+    def write(self, events: Events, reached_us: int | None = None) -> None:
         """Append a packet; does nothing after a failure.
+
+        While nothing happens the file notes the time once a second, as cameras do. So a reader can
+        tell silence from a jump of the time.
 
         Args:
             events: in time order, after those of the packet before.
+            reached_us: time on the events' clock before which no other event will come, in
+                microseconds. Default: not known.
         """
-        if self.failure or not len(events.t):
+        if self.failure:
             return
-        words = encode_evt2(events, self._high)
+        if len(events.t):
+            self._put(encode_evt2(events, self._high))
+        elif reached_us is not None and self._high[0] >= 0:
+            high = reached_us >> 6
+            if high - self._high[0] >= _TICK:
+                steps = np.arange(self._high[0] + _LONGEST_STEP, high, _LONGEST_STEP)
+                words = np.append(steps, high) & 0xFFFFFFF | 0x80000000
+                self._high[0] = high
+                self._put(words.astype(_WORD))
+
+    def _put(self, words: np.ndarray) -> None:
         start_bytes = self._size_bytes
         try:
             self._append(memoryview(words).cast("B"))

@@ -100,7 +100,8 @@ class LiveRun:
                 self._reader.stop()
                 outputs.close()
         self._tell()
-        self._tell_losses()
+        with suppress(OSError):
+            self._tell_losses()
         self.failures = outputs.failures + ([self._recorder.failure] if self._recorder else [])
         self.failures = [sentence for sentence in self.failures if sentence]
         if self._reader.error is not None and not stop.number:
@@ -159,6 +160,8 @@ class LiveRun:
         )
         for seen in windows:
             outputs.write(seen)
+            if outputs.have_all_failed and self._recorder is None:
+                return  # nobody sees what is detected
             if self._clock() - self._told_s >= self._settings.report_s:
                 self._tell()
 
@@ -211,10 +214,12 @@ class LiveRun:
             )
 
     def _check_files(self) -> None:
-        path = getattr(self._source, "path", None)
+        taken = {"the source itself": getattr(self._source, "path", None)}
+        taken["the file of --record"] = self._settings.record
         for name in self._settings.out:
-            if path is not None and Path(name).resolve() == Path(path).resolve():
-                raise InputError(f"--out {name}: is the source itself; name another file")
+            for what, path in taken.items():
+                if isinstance(path, str | Path) and Path(name).resolve() == Path(path).resolve():
+                    raise InputError(f"--out {name}: is {what}; name another file")
 
     def _num_dropped(self) -> int:
         return sum(self._reader.dropped.values()) + self._backlog.num_lost

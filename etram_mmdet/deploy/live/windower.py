@@ -81,20 +81,22 @@ class Windower:
         stop_us = max(self._reached_us, self._last_us + 1) if is_over else self._reached_us
         return range(self._next_us, stop_us, self.step_us)
 
-    def jumps_over(self, end_us: int) -> bool:
-        """Whether a window lies in a jump of the source's time, see `MAX_JUMP_US`.
-
-        It is left out then, as by :meth:`cut`.
+    def jump_over(self, end_us: int) -> int:
+        """Leave out windows that lie in a jump of the source's time, see `MAX_JUMP_US`.
 
         Args:
             end_us: one of :meth:`ends`.
+
+        Returns:
+            Number of windows that are left out from this one on; 0 if it lies in no jump.
         """
         while self._jumps and self._jumps[0][1] <= end_us:
             self._jumps.popleft()
         if not self._jumps or end_us - self.window_us <= self._jumps[0][0]:
-            return False
-        self._next_us = end_us + self.step_us
-        return True
+            return 0
+        number = -((end_us - self._jumps[0][1]) // self.step_us)  # ends before the jump's end
+        self._next_us = end_us + number * self.step_us
+        return number
 
     def cut(self, end_us: int) -> Events | None:
         """The events of a window. Earlier windows can no longer be cut.

@@ -115,9 +115,13 @@ class GrowingFolder(Source):
 
     @property
     def reached_us(self) -> int | None:
-        if self._shift_us is None or not isinstance(self._current, GrowingRaw):
+        if self._shift_us is None or self._current is None:
             return self._last_us
-        return max(self._current.reached_us + self._shift_us, self._last_us)
+        reached_us = self._current.reached_us + self._shift_us
+        if isinstance(self._current, Replay):
+            # the next recording may begin before the last packet of this one ends
+            reached_us -= self._current.packet_us
+        return max(reached_us, self._last_us)
 
     def open(self) -> None:
         self._look()
@@ -131,10 +135,12 @@ class GrowingFolder(Source):
         events = self._first
         self._first = NO_EVENTS
         until_s = self._clock() + timeout_s
+        before_us = self.reached_us
         while not len(events.t):
             events = self._available()
             left_s = until_s - self._clock()
-            if left_s <= 0:
+            # A silence is told in parts, so that it does not look like a jump of the time.
+            if left_s <= 0 or self.reached_us > before_us:
                 break
             if not len(events.t):
                 self._sleep(min(_PAUSE_S, left_s))

@@ -36,6 +36,9 @@ class Replay(Source):
         clock: gives the time in seconds. Default: the system's.
         sleep: waits for a number of seconds. Default: the system's.
 
+    Attributes:
+        packet_us: length of a packet, in microseconds.
+
     Raises:
         InputError: the speed is not positive.
     """
@@ -59,7 +62,7 @@ class Replay(Source):
         self.path = Path(path)
         self.can_wait = can_wait
         self._speed = speed
-        self._packet_us = packet_us
+        self.packet_us = packet_us
         self._sensor_px = sensor_px
         self._likely_px = likely_px
         self._clock = clock
@@ -94,10 +97,10 @@ class Replay(Source):
         for _ in range(_MOST_EMPTY):
             if not self._recording.reaches(self._next_us):
                 break
-            if not self._wait_for(self._next_us + self._packet_us, until_s):
+            if not self._wait_for(self._next_us + self.packet_us, until_s):
                 return NO_EVENTS
             start_us = self._next_us
-            self._next_us += self._packet_us
+            self._next_us += self.packet_us
             events = self._recording.read(start_us, self._next_us - 1)
             if len(events.t):
                 return events
