@@ -223,7 +223,8 @@ def settings_in(config: str) -> dict:
 def main() -> int:
     args = parse_args()
     with exit_on_input_error(STOPPED_OVERWRITING if args.overwrite else STOPPED), stop_once():
-        if args.submitit and not args.shard:  # the jobs themselves have a --shard
+        # the jobs themselves have a --shard
+        if args.submitit and not args.shard and not args.summary:
             return run_shards(args)
         summary = summarise(args) if args.summary else preprocess(args)
         print(summary)
@@ -295,7 +296,8 @@ def run_shards(args: argparse.Namespace) -> int:
             f"shard {each}": Command([*words, "--shard", str(each)], sharing) for each in shards
         }
         for name, status, log in jobs.run(commands, show):
-            if status not in (0, 1):  # 1: its report holds the problems
+            ended = [f"shard {each.shard}" for each in read_reports(dst) if each.has_ended]
+            if status not in (0, 1) or (status and name not in ended):  # else its report says why
                 failed.append(f"{name} failed: {last_line(log)} ({log})")
         show()
         bar.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.lazy import load
+from etram_mmdet.utils.text import first_line
 
 LOOK_S = 1.0  # seconds between two looks at the jobs
 # submitit's own default is five minutes
@@ -45,9 +47,12 @@ class Command:
 
     def stop(self) -> None:
         """Ask the command to end, and wait until it has."""
-        if self._process is not None and self._process.poll() is None:
-            self._process.terminate()
-            self._process.wait()
+        if self._process is not None and self._process.returncode is None:
+            # submitit stops a job in a signal handler, in the middle of `wait` above, whose lock
+            # neither `poll` nor a second `wait` would get
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.kill(self._process.pid, signal.SIGTERM)
+                os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
 
     def __getstate__(self) -> dict:
         return self.__dict__ | dict(_process=None)
@@ -80,7 +85,7 @@ class Jobs:
             self._executor.update_parameters(**parameters)
         except (ValueError, NameError, AssertionError, TypeError, RuntimeError) as error:
             raise InputError(
-                f"submitit: {str(error).splitlines()[0]}; see --submitit-options in --help"
+                f"submitit: {first_line(error)}; see --submitit-options in --help"
             ) from error
         self._at_once = at_once
         self._running: dict[str, object] = {}
@@ -90,13 +95,22 @@ class Jobs:
         """Whether the jobs are one array of Slurm."""
         return self._executor.cluster == "slurm"
 
+    @property
+    def share_of_cores(self) -> dict[str, str]:
+        """Environment by which local jobs that run at the same time share the cores."""
+        threads = max(1, len(os.sched_getaffinity(0)) // self._at_once)
+        return dict(OMP_NUM_THREADS=str(threads))
+
     def __enter__(self) -> Jobs:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for job in self._running.values():  # none, unless an exception ends the block
+        running = list(self._running.values())  # none, unless an exception ends the block
+        for job in running:  # all at once, since to wait for one may take a minute
             with suppress(Exception):
                 job.cancel()
+        for job in running:
+            with suppress(Exception):
                 job.wait()
 
     def run(
@@ -125,8 +139,13 @@ class Jobs:
         room = len(waiting) if self.is_array else self._at_once - len(self._running)
         names = list(waiting)[:room]
         if names:
-            with self._executor.batch():
-                jobs = [self._executor.submit(waiting.pop(name)) for name in names]
+            try:
+                with self._executor.batch():
+                    jobs = [self._executor.submit(waiting.pop(name)) for name in names]
+            except RuntimeError as error:  # submitit's FailedJobError
+                raise InputError(
+                    f"the jobs were not taken: {first_line(error)}; check --submitit-options"
+                ) from error
             self._running |= dict(zip(names, jobs, strict=True))
 
 

@@ -96,6 +96,11 @@ def _place_in_array(env: Mapping[str, str]) -> Shard:
             f"are; add the job's number of completions: --shard {AUTO}/N"
         )
     count, first, last = (_whole(env, f"{_SLURM}{word}") for word in ("COUNT", "MIN", "MAX"))
+    if count == 1 and first > 1:
+        raise InputError(
+            f"--shard {AUTO}: the array has the task {first} only, which would take all "
+            f"recordings; to repeat one task of an array of N, counted from 0: --shard {AUTO}/N"
+        )
     step = (last - first) // max(1, count - 1) or 1
     place, rest = divmod(index - first, step)
     if rest or first + step * (count - 1) != last:

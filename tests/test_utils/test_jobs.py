@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 
 import pytest
@@ -80,6 +82,29 @@ def test_local_jobs_end_with_the_block(tmp_path):
     last = file.read_text()
     time.sleep(0.4)
     assert file.read_text() == last
+
+
+def test_a_job_that_is_stopped_while_it_waits_ends(tmp_path):
+    """submitit calls `checkpoint` in a signal handler of the thread that waits for the command."""
+    program = """
+import signal
+from etram_mmdet.utils.jobs import Command
+command = Command(["sleep", "60"])
+signal.signal(signal.SIGALRM, lambda *_: command.stop())
+signal.setitimer(signal.ITIMER_REAL, 0.5)
+print(command())
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, timeout=30)
+    assert done.stdout.split() == [b"-15"], done.stderr
+
+
+def test_jobs_that_slurm_refuses_get_a_sentence(slurm, tmp_path):
+    (slurm / "sbatch").write_text("#!/bin/sh\necho invalid partition >&2\nexit 1\n")
+    with (
+        pytest.raises(InputError, match=r"the jobs were not taken: .*check --submitit-options"),
+        Jobs(tmp_path / "jobs", "name", 2, dict(slurm_partition="wrong")) as jobs,
+    ):
+        list(jobs.run(dict(one=command("python", 0))))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ KUBERNETES = dict(JOB_COMPLETION_INDEX="0")
         ("2/3", {}, Shard(2, 3)),
         ("auto", slurm(0, 4, 0, 3), Shard(1, 4)),
         ("auto", slurm(6, 4, 2, 8), Shard(3, 4)),  # sbatch --array=2-8:2
-        ("auto", slurm(5, 1, 5, 5), Shard(1, 1)),
+        ("auto", slurm(1, 1, 1, 1), Shard(1, 1)),
         ("auto/9", slurm(5, 1, 5, 5), Shard(6, 9)),  # one task of nine, sent again
         ("auto/4", KUBERNETES, Shard(1, 4)),
     ],
@@ -40,6 +40,7 @@ def test_a_shard_is_named_or_found_in_the_environment(text, env, shard):
         ("auto", KUBERNETES, "--shard auto/N"),
         ("auto/4", dict(JOB_COMPLETION_INDEX="4"), "shard 5/4"),
         ("auto", slurm(3, 3, 1, 7), "unequal gaps"),
+        ("auto", slurm(3, 1, 3, 3), "the task 3 only"),
         ("auto", dict(SLURM_ARRAY_TASK_ID="1"), "SLURM_ARRAY_TASK_COUNT=''"),
     ],
 )

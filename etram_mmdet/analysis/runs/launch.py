@@ -198,16 +198,17 @@ class Launcher:
 
     def _run_jobs(self, todo: list[tuple[Variant, int]]) -> list[str]:
         runs = {f"{variant.name} seed {seed}": (variant, seed) for variant, seed in todo}
+        sharing = {} if self.jobs.is_array else self.jobs.share_of_cores
         commands = {
-            name: Command(self._command(run_folder(self.out, *run))) for name, run in runs.items()
+            name: Command(self._command(run_folder(self.out, *run)), sharing)
+            for name, run in runs.items()
         }
         left = len(runs)
         with self.jobs as jobs:
             for name, code, log in jobs.run(commands):
                 left -= 1
                 folder = run_folder(self.out, *runs[name])
-                ends = code is None or bool(code)
-                result = self._finished(ends, name, folder, runs[name][0], log)
+                result = self._finished(code != 0, name, folder, runs[name][0], log)
                 if result is not None:
                     ap = result["metrics"]["coco/AP"]
                     self.say(f"{name}: AP {ap:.4f}, {left} runs left")

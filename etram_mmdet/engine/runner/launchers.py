@@ -19,6 +19,7 @@ from torch.distributed import PrefixStore, TCPStore, init_process_group
 from torch.distributed.constants import default_pg_timeout
 
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import first_line
 
 _PORT = 29500  # PyTorch's default
 _SLURM_PORTS = range(20_000, 30_000)  # below the ports that Linux gives to outgoing connections
@@ -69,7 +70,8 @@ def _need(launcher: str, env: Mapping[str, str], *names: str) -> None:
 
 def _of_slurm(env: Mapping[str, str]) -> dict[str, str]:
     nodes = env.get("SLURM_STEP_NODELIST") or env.get("SLURM_NODELIST") or "localhost"
-    job = int(env.get("SLURM_JOB_ID", 0)) + int(env.get("SLURM_STEP_ID", 0))
+    # steps of a job seldom run side by side, jobs often
+    job = int(env.get("SLURM_JOB_ID", 0)) + 1009 * int(env.get("SLURM_STEP_ID", 0))
     return dict(
         RANK=env["SLURM_PROCID"],
         WORLD_SIZE=env.get("SLURM_STEP_NUM_TASKS") or env["SLURM_NTASKS"],
@@ -156,10 +158,10 @@ def start_processes(cfg: Config, device: str) -> None:
             )
         else:
             init_dist("pytorch", **options)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:  # a port that is no number
         raise InputError(
             f"rank {rank} of {ranks} cannot join the others at {os.environ['MASTER_ADDR']}:"
-            f"{os.environ['MASTER_PORT']} ({str(error).splitlines()[0]:.200}). Check that all "
+            f"{os.environ['MASTER_PORT']} ({first_line(error):.200}). Check that all "
             "ranks were started, that this address is the machine of rank 0 and the port is free "
             "there (MASTER_ADDR, MASTER_PORT), and that gloo and NCCL use the right network "
             "(GLOO_SOCKET_IFNAME, NCCL_SOCKET_IFNAME)"
