@@ -4,8 +4,8 @@ Example: python tools/benchmark_engines.py work_dirs/demo/iter_850.pth demo.onnx
 
 Reads a checkpoint and graphs that tools/export.py made of it. PyTorch and every graph detect in
 the same made-up frames in turns, so the ratios hold on a busy machine. Post-processing is
-included. Prints one row per engine: milliseconds of a window, the ratio to PyTorch in float32, the
-start of a new process, and the size of the file. It takes about a minute for the demo.
+included. Prints one row per engine: milliseconds of a window, the ratio to PyTorch in float32, and
+the start of a new process. It takes about a minute for the demo.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import numpy as np
 from numba import njit
 
 from etram_mmdet.evaluation.matching import NOTHING, Matches
+from etram_mmdet.utils.errors import InputError
 
 RECALLS = np.linspace(0, 1, 101)
 CONFIDENCE = 0.95
@@ -40,9 +41,19 @@ class PrecisionTable:
         matches: detections matched to ground truth, from :func:`match`.
         num_classes: number of classes, K.
         recording_of_frame: (F,) number of the recording of each frame, from 0 to R - 1.
+
+    Raises:
+        InputError: a label is no number of a class.
     """
 
     def __init__(self, matches: Matches, num_classes: int, recording_of_frame: np.ndarray) -> None:
+        for boxes in (matches.truth, matches.detections):
+            labels = boxes.labels
+            if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+                raise InputError(
+                    f"labels from {labels.min()} to {labels.max()}, expected class numbers from 0 "
+                    f"to {num_classes - 1}; give the boxes of these classes only"
+                )
         self.num_classes = num_classes
         self.num_recordings = int(recording_of_frame.max(initial=-1)) + 1
         self._matches = matches

@@ -108,6 +108,8 @@ def frames_of(
         ValueError: an array has another shape or type.
     """
     names = arrays["names"]
+    if arrays["has_class_scores"].dtype.kind != "b":
+        raise ValueError(f"has_class_scores is of type {arrays['has_class_scores'].dtype}")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"recordings: {names!r:.80}, expected a list of names")
     count = len(arrays["recording"])
@@ -191,7 +193,10 @@ def _of_frames(
 def _whole(arrays: dict, name: str) -> np.ndarray:
     if arrays[name].dtype.kind not in "iu":
         raise ValueError(f"{name} is of type {arrays[name].dtype}, expected whole numbers")
-    return arrays[name].astype(np.int64)
+    array = arrays[name]
+    if array.size and not -_LARGEST < array.min() <= array.max() < _LARGEST:
+        raise ValueError(f"{name} holds {array.min()} to {array.max()}, expected less than 2^53")
+    return array.astype(np.int64)
 
 
 def _floats(arrays: dict, name: str) -> np.ndarray:

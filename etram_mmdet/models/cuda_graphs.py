@@ -21,7 +21,7 @@ MOST_GRAPHS = 8  # each one keeps the memory of a whole forward pass
 
 
 def capture_cuda(function: Callable[[], object]) -> tuple[object, Callable[[], None]]:
-    """Capture a function on the current GPU.
+    """Capture a function on the current GPU, which has to be that of its tensors.
 
     Args:
         function: computes on the GPU and never waits for it.
@@ -75,16 +75,23 @@ class _Graph:
     def __init__(self, network: Network, capture: Capture, padded: Tensor, states: States) -> None:
         self._padded = padded.clone()
         self._states = _copies(states)
-        self._outputs, self._replay = capture(lambda: network(self._padded, self._states))
+        with _device_of(padded):
+            self._outputs, self._replay = capture(lambda: network(self._padded, self._states))
 
     def __call__(self, padded: Tensor, states: States) -> tuple[tuple, States]:
         self._padded.copy_(padded)
         for kept, given in zip(self._states, states, strict=True):
             for rows, new in zip(kept, given, strict=True):
                 rows.copy_(new)
-        self._replay()
+        with _device_of(padded):
+            self._replay()
         maps, after = self._outputs
         return maps, _copies(after)  # the caller keeps them beyond the next call
+
+
+def _device_of(tensor: Tensor) -> torch.cuda.device:
+    """A block in which this tensor's GPU is the current one; -1 changes nothing."""
+    return torch.cuda.device(tensor.device.index if tensor.is_cuda else -1)
 
 
 def _copies(states: States) -> States:

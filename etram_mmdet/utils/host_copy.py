@@ -26,6 +26,9 @@ class HostCopy:
             self.keep(buffer, buffer.detach().cpu().clone())
         return self._seen[2]
 
+    def __deepcopy__(self, memo: dict) -> HostCopy:
+        return HostCopy()  # the buffers of a copied model count their own changes
+
     def keep(self, buffer: Tensor, values: Tensor) -> None:
         """Take values that the caller knows a buffer to have.
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch.nn import functional
 
-from etram_mmdet.analysis.speed.memory_report import largest_on_line
 from etram_mmdet.analysis.speed.model import build_fitted_model
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.engine.hooks.run_summary import _predicted_memory
@@ -16,7 +15,7 @@ from etram_mmdet.engine.memory import fake_model
 from etram_mmdet.engine.memory.cuda_rules import CudaRules
 from etram_mmdet.engine.memory.live_bytes import LiveBytes, block_bytes
 from etram_mmdet.engine.memory.prediction import predict_step, training_precision
-from etram_mmdet.engine.runner.memory import saved_bytes
+from etram_mmdet.engine.runner.memory import MOST_LANES, largest_batch, saved_bytes
 from etram_mmdet.testing import random_clips
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.cli import run
@@ -124,8 +123,13 @@ def test_memory_counts_from_its_first_tensor_to_its_last_view():
 def test_rules_are_those_of_a_gpu():
     half = torch.ones(2, 4, dtype=torch.float16)
     assert not half.is_cuda
+    stage = built("baseline")[1].backbone.stages[0]
+    many = torch.zeros(1).expand(9, 20, 2048, 2048)
+    assert stage._frames_at_once(many) < 9
     with CudaRules():
         assert half.is_cuda
+        # as on a card, where all frames go at once
+        assert stage._frames_at_once(many) == 9
         assert functional.layer_norm(half, (4,)).dtype == torch.float16
         with torch.autocast("cpu", torch.float16):
             assert functional.layer_norm(half, (4,)).dtype == half.sum().dtype == torch.float32
@@ -162,17 +166,17 @@ def test_the_run_summary_of_a_gpu_tells_the_peak():
     assert f"a GPU needs about {found.needed / 2**20:,.0f} MiB" in told
 
 
-@pytest.mark.parametrize(("limit", "largest"), [(0.5, 0), (1, 1), (7.9, 7), (1000, 999)])
-def test_largest_batch_along_a_bent_line(limit, largest):
+def test_the_search_ends_where_the_cost_does_not_grow():
+    """With micro_batch a larger batch hardly needs more."""
     asked = []
 
     def cost(batch):
-        assert batch >= 1
         asked.append(batch)
-        return batch + 0.001 * (batch > 4)
+        return 1.0
 
-    assert largest_on_line(cost, limit) == largest
-    assert len(set(asked)) < 8
+    assert max(largest_batch(cost, 2.0)) == MOST_LANES
+    assert len(asked) < 12
+    assert largest_batch(cost, 0.5) == {}
 
 
 def test_tool_answers_whether_a_batch_fits(tmp_path):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from mmengine.config import Config
 from torch import nn
 
 from etram_mmdet.analysis.speed.sweep import predicted_cost
 from etram_mmdet.engine.memory.prediction import predict_step
+from etram_mmdet.engine.runner.memory import MOST_LANES, largest_batch
 from etram_mmdet.utils.text import table
 
 GIB = 2**30
@@ -63,29 +62,10 @@ def predict_memory(
     cost = predicted_cost(cfg, model, clip, hw, precision, device, label_every)
     largest = []
     for limit in limits_gib:
-        lanes = largest_on_line(cost, limit * GIB)
-        largest.append(dict(gib=limit, batch=lanes, needed_gib=lanes and cost(lanes) / GIB))
+        found = largest_batch(cost, limit * GIB)
+        lanes = max(found, default=0)
+        largest.append(dict(gib=limit, batch=lanes, needed_gib=found.get(lanes, 0) / GIB))
     return result | dict(largest=largest)
-
-
-def largest_on_line(cost: Callable[[int], float], limit: float) -> int:
-    """Returns the largest batch whose cost fits; 0 if there is none.
-
-    It guesses along the straight line through the costs of batches 1 and 4, then goes on by ones.
-
-    Args:
-        cost: cost of a batch; it grows with the batch.
-        limit: the largest cost that fits.
-    """
-    if cost(1) > limit:
-        return 0
-    per_lane = (cost(4) - cost(1)) / 3
-    batch = max(1, int(1 + (limit - cost(1)) / per_lane))
-    while cost(batch) > limit:
-        batch -= 1
-    while cost(batch + 1) <= limit:
-        batch += 1
-    return batch
 
 
 def format_memory(result: dict) -> str:
@@ -121,5 +101,6 @@ def format_memory(result: dict) -> str:
 def _fits(result: dict, row: dict) -> str:
     asked = result["batch"]
     word = "fits" if row["batch"] >= asked else "does not fit"
-    best = f"{row['batch']}, which needs {row['needed_gib']:.2f}" if row["batch"] else "none"
+    number = f"{row['batch']}{' or more' * (row['batch'] >= MOST_LANES)}"
+    best = f"{number}, which needs {row['needed_gib']:.2f}" if row["batch"] else "none"
     return f"  batch {asked} {word} {row['gib']:g} GiB; the largest batch is {best}"

@@ -32,6 +32,7 @@ from etram_mmdet.models.layers.freezing import frozen_norms, frozen_parts
 from etram_mmdet.testing import random_clips
 from etram_mmdet.utils.environment import commit, machine
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.text import first_line
 
 _MIB = 2**20
 # Words in the lines of progress, besides the losses.
@@ -280,6 +281,8 @@ def _predicted_memory(
         found = predict_step(cfg, model, hw, lanes, clip_length, precision)
     except InputError as error:
         return f"not known: {error}"
+    except Exception as error:  # a wrapper or a plugin of the user's own; the training goes on
+        return f"not known: {type(error).__name__}: {first_line(error)}"
     return (
         f"peak about {found.allocated / _MIB:,.0f} MiB in {precision} (predicted): "
         f"{(found.weights + found.averaged) / _MIB:,.0f} for weights, "

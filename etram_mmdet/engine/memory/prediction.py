@@ -135,7 +135,7 @@ def _step(model: nn.Module, data: dict, wrapper: OptimWrapper) -> None:
         model.train_step(data, wrapper)
     except InputError:
         raise
-    except RuntimeError as error:  # PyTorch's own words for an operator without a fake form
+    except Exception as error:  # a plugin may do anything with numbers that are not there
         raise InputError(
             f"{type(model).__name__}: its memory cannot be predicted, because a part needs the "
             f"numbers and not only their shapes ({type(error).__name__}: {first_line(error)}); "

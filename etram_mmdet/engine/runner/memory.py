@@ -18,8 +18,13 @@ BYTES_PER_PARAMETER = 16  # weight, gradient and AdamW's two moments in float32
 LESS_MEMORY = "model.backbone.with_cp=True model.with_cp=True needs less memory for more time"
 
 
+MOST_LANES = 512
+
+
 def largest_batch(cost: Callable[[int], float], limit: float) -> dict[int, float]:
     """Search for the largest batch that fits, by doubling and then halving the gap.
+
+    It ends at `MOST_LANES`: with ``micro_batch`` the cost hardly grows with the batch.
 
     Args:
         cost: cost of a batch size; it grows with the batch.
@@ -30,11 +35,11 @@ def largest_batch(cost: Callable[[int], float], limit: float) -> dict[int, float
     """
     fitting = {}
     batch = 1
-    while (value := cost(batch)) <= limit:
+    while batch <= MOST_LANES and (value := cost(batch)) <= limit:
         fitting[batch] = value
         batch *= 2
     low, high = batch // 2, batch
-    while fitting and high - low > 1:
+    while fitting and low < MOST_LANES and high - low > 1:
         middle = (low + high) // 2
         if (value := cost(middle)) <= limit:
             low = middle

@@ -103,7 +103,8 @@ class MaxViTStage(nn.Module):
         return self.lstm(frames.unflatten(0, x.shape[:2]), state)
 
     def _frames_at_once(self, frames: Tensor) -> int:
-        is_on_gpu = frames.device.type != "cpu"
+        # `is_cuda` is true for the tensors of a prediction of memory, whose device is the CPU
+        is_on_gpu = frames.is_cuda or frames.device.type != "cpu"
         if is_on_gpu and not self.with_cp:
             return len(frames)
         pixels = frames.shape[-2] * frames.shape[-1] // self.downsample.conv.stride[0] ** 2
