@@ -42,7 +42,8 @@ def test_a_word_without_a_value_is_a_sentence(parser, capsys):
 
 @pytest.mark.parametrize("before, after", [({}, "3"), (dict(LOCAL_RANK="1"), "1")])
 def test_launcher_reaches_the_config_and_mmengine(parser, monkeypatch, before, after):
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    monkeypatch.setenv("LOCAL_RANK", "")  # so that it is put back, whatever the tool sets
+    monkeypatch.delenv("LOCAL_RANK")
     for key, value in before.items():
         monkeypatch.setenv(key, value)
     cfg = Config()
