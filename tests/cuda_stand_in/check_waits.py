@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from etram_mmdet.apis.inference import EventInferencer, init_detector
-from etram_mmdet.models.inference import Streamer
 from tests.cuda_stand_in import device  # noqa: F401
 from tests.cuda_stand_in.detectors import (
     HW,
@@ -18,6 +17,7 @@ from tests.cuda_stand_in.detectors import (
     build,
     clips,
     narrow_config,
+    waits_of_windows,
 )
 from tests.cuda_stand_in.memory import DEVICE
 from tests.cuda_stand_in.training_loop import train
@@ -55,13 +55,7 @@ def test_a_training_step(model, cfg, tmp_path):
 
 
 def test_a_streaming_window(model):
-    streamer = Streamer(model)
-    frames = clips(model, 1, 1)["inputs"][0].to(DEVICE)
-    states = None
-    for _ in range(2):
-        with recorded() as seen:
-            _, states = streamer(frames, states)
-        assert counted(seen) == WINDOW
+    assert waits_of_windows(model) == [WINDOW, WINDOW]
 
 
 def test_detection_in_a_window():

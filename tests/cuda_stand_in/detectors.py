@@ -19,6 +19,7 @@ from etram_mmdet.models import fit_to_data
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.testing import random_clips
 from tests.cuda_stand_in.memory import DEVICE
+from tests.cuda_stand_in.waits import counted, recorded
 from tests.helpers.paths import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.py"))
@@ -153,4 +154,17 @@ def stream(model: nn.Module, windows: int = 2, **how) -> list:
         frames = clips(model, 1, 1, label_every=1, seed=seed)["inputs"][0].to(streamer.device)
         boxes, states = streamer(frames, states)
         found += boxes
+    return found
+
+
+def waits_of_windows(model: nn.Module, windows: int = 2) -> list[dict]:
+    """Where the host waits in each window of one stream, with how often."""
+    streamer = Streamer(model)
+    frames = clips(model, 1, 1)["inputs"][0].to(DEVICE)
+    states = None
+    found = []
+    for _ in range(windows):
+        with recorded() as seen:
+            _, states = streamer(frames, states)
+        found.append(counted(seen))
     return found

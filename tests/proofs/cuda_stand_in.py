@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 
 import torch
 
-from etram_mmdet.models.inference import Streamer
 from etram_mmdet.utils.text import table
 from tests.cuda_stand_in import device  # noqa: F401
 from tests.cuda_stand_in.detectors import (
@@ -30,9 +29,9 @@ from tests.cuda_stand_in.detectors import (
     clips,
     narrow_config,
     predict,
+    waits_of_windows,
     wrapper_of,
 )
-from tests.cuda_stand_in.memory import DEVICE
 from tests.cuda_stand_in.waits import counted, recorded
 
 
@@ -49,17 +48,6 @@ def step(name: str) -> tuple[torch.nn.Module, Counter]:
     return model, Counter(waits)
 
 
-def window(model: torch.nn.Module) -> Counter:
-    """The waits of the second window of a stream."""
-    streamer = Streamer(model)
-    frames = clips(model, 1, 1)["inputs"][0].to(DEVICE)
-    states = None
-    for _ in range(2):
-        with recorded() as seen:
-            _, states = streamer(frames, states)
-    return Counter(counted(seen))
-
-
 def main(names: list[str]) -> int:
     torch.set_num_threads(1)
     found, failed = {}, []
@@ -67,7 +55,7 @@ def main(names: list[str]) -> int:
         try:
             model, of_step = step(name)
             predict(model)
-            found[name] = of_step, window(model)
+            found[name] = of_step, Counter(waits_of_windows(model)[1])
         except Exception:
             failed.append(name)
             traceback.print_exc()

@@ -15,6 +15,7 @@ from etram_mmdet.evaluation.event_coco_metric import frame_of
 from etram_mmdet.evaluation.matching import LEFT_OUT, match, match_pairs
 from etram_mmdet.evaluation.pairs import Overlaps
 from etram_mmdet.evaluation.results import Boxes, FrameResult
+from etram_mmdet.utils.errors import InputError
 from tests.helpers.coco_referee import coco_tables
 from tests.test_evaluation.test_event_coco_metric import CLASSES, random_samples
 
@@ -264,3 +265,13 @@ def test_a_class_that_some_parts_lack():
     )
     assert np.isnan(table[1, 0]).tolist() == [False, True, False]
     assert [mean_ap(table[..., b]) for b in range(3)] == [0.5, 0.0, 1.0]
+
+
+@pytest.mark.parametrize("label", [2, -1, 50_000_000])
+def test_a_label_that_is_no_class_is_refused(label):
+    """It would be counted outside of an array."""
+    one = np.array([[0, 0, 10, 10]], np.float32)
+    found = Boxes(one, np.array([label]), np.array([0.5], np.float32))
+    frames = [FrameResult("a", 0, Boxes(one, np.array([0])), found, 1)]
+    with pytest.raises(InputError, match="expected class numbers from 0 to 1"):
+        coco_metrics(frames, ("a", "b"))

@@ -328,6 +328,8 @@ def header(arrays: dict, **changes) -> dict:
         (lambda a: dict(labels=a["labels"] / 2), "labels is of type float64, expected whole"),
         (lambda a: dict(recording=a["recording"] + 1), "recording holds 2, but there are 2 names"),
         (lambda a: dict(step_us=a["step_us"] * 0), "step_us holds 0, expected numbers of at least"),
+        (lambda a: dict(t_us=a["t_us"] + 2**53), "t_us holds .*, expected less than 2"),
+        (lambda a: dict(has_class_scores=np.array(["a"] * 3)), "has_class_scores is of type <U1"),
         (lambda a: dict(t_us=a["t_us"][1:]), r"t_us has the shape \(2,\), expected \(3,\)"),
         (lambda a: dict(t_us=a["t_us"] * 0), r"1 frames occur twice, such as \('b', 0\)"),
         (lambda a: header(a, format_version=3), "format_version 3, expected 2"),
