@@ -25,6 +25,7 @@ from tests.cuda_stand_in.memory import DEVICE, NAME
 from tests.cuda_stand_in.waits import counted, recorded
 
 KINDS = one_of_each_kind()
+MOST_WAITS = 4  # of a training step of any config
 # Waits of a training step: of the assigner, and of those kinds that have more.
 ASSIGNER = {
     ("_local_scalar_dense", "rvt_simota_assigner.py candidates"): 1,
@@ -40,8 +41,7 @@ OF_KIND = {
     "fourscale_sizeaware_auxsmall": {
         ("_local_scalar_dense", "rvt_simota_assigner.py candidates"): 1,
         ("nonzero", "rvt_simota_assigner.py choose"): 1,
-        ("copy to the host", "aux_small_yolox_head.py _small_only"): 1,
-    },
+    },  # again, for the second head
     "seesaw": {
         ("copy to the device", "class_losses.py forward > seesaw_loss.py seesaw_ce_loss"): 1
     },
@@ -80,7 +80,9 @@ def works(cfg: Config) -> Counter:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_a_config_of_each_kind(name):
-    assert works(narrow_config(name)) == Counter(ASSIGNER) + Counter(OF_KIND.get(name, {}))
+    waits = works(narrow_config(name))
+    assert waits == Counter(ASSIGNER) + Counter(OF_KIND.get(name, {}))
+    assert sum(waits.values()) <= MOST_WAITS
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -72,6 +72,23 @@ def test_batch_is_matched_as_frame_by_frame(levels, limit, monkeypatch):
         assert torch.equal(ours, expected)
 
 
+@pytest.mark.parametrize("assigner", [RVTSimOTAAssigner, OneAfterAnother])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_boxes_that_are_no_targets_count_as_if_they_were_not_there(assigner, share):
+    generator = torch.Generator().manual_seed(0)
+    predicted = random_predictions(LEVELS["patch 4"], 4, generator)
+    truth = [random_boxes(count, generator) for count in (5, 0, 1, 17)]
+    for boxes in truth:
+        boxes.is_target = torch.rand(len(boxes), generator=generator) < share
+    found = match(predicted, torch.sigmoid, truth, assigner())
+    fewer = match(predicted, torch.sigmoid, [boxes[boxes.is_target] for boxes in truth], assigner())
+    assert (len(found.index) > 10) == (share > 0)
+    for ours, expected in zip(found[:-1], fewer[:-1], strict=True):
+        assert torch.equal(ours, expected)
+    boxes = torch.cat([boxes.bboxes for boxes in truth])
+    assert torch.equal(boxes[found.box_index], found.bboxes), "counted among all boxes"
+
+
 def test_every_box_within_the_frame_gets_a_prior():
     generator = torch.Generator().manual_seed(1)
     predicted = random_predictions(LEVELS["patch 4"], 2, generator)

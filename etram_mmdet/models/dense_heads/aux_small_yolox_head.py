@@ -21,7 +21,6 @@ from etram_mmdet.models.dense_heads.rvt_yolox_head import (
 from etram_mmdet.models.layers.exporting import is_exporting
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.host_copy import HostCopy
-from etram_mmdet.utils.transfer import all_to_device
 
 UNKNOWN = -1
 
@@ -151,17 +150,18 @@ class AuxSmallYOLOXHead(RVTYOLOXHead):
         )
 
     def _small_only(self, truth: list[InstanceData]) -> list[InstanceData]:
-        """The boxes of small classes of each frame; a GPU is read once for all frames."""
-        labels = torch.cat([boxes.labels for boxes in truth])
-        is_class = labels[:, None] == self._known_classes()  # (N, small classes)
-        of_boxes = is_class.int().argmax(1).split([len(boxes) for boxes in truth])
-        is_small = is_class.any(1).cpu().split([len(boxes) for boxes in truth])
-        chosen = all_to_device([each.nonzero().squeeze(1) for each in is_small], labels.device)
+        """Boxes of each frame numbered by the second head, those of small classes as targets.
+
+        Taking the others away would make the host wait for a GPU, which knows how many are left.
+        """
+        known = self._known_classes()
         found = []
-        for boxes, rows, numbers in zip(truth, chosen, of_boxes, strict=True):
-            small = boxes[rows]
-            small.labels = numbers[rows]
-            found.append(small)
+        for boxes in truth:
+            is_class = boxes.labels[:, None] == known  # (N, small classes)
+            number = is_class.int().argmax(1)
+            found.append(
+                InstanceData(bboxes=boxes.bboxes, labels=number, is_target=is_class.any(1))
+            )
         return found
 
     def _known_classes(self) -> Tensor:

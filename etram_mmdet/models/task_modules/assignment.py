@@ -35,7 +35,9 @@ def match(
     Args:
         predicted: the head's maps.
         probabilities: turns class logits (..., K) into probabilities.
-        truth: ``bboxes`` (N, 4) and ``labels`` (N,) of each frame.
+        truth: ``bboxes`` (N, 4) and ``labels`` (N,) of each frame, and perhaps ``is_target`` (N,)
+            bool: False at boxes that no prior is matched to. Such a mask spares the host the wait
+            for a GPU that taking the boxes away would cost.
         assigner: decides which priors learn from which box.
     """
     corners, strides = predicted.priors.split(2, dim=1)
@@ -96,6 +98,7 @@ class _Matching(NamedTuple):
         known = [frames, [len(self.truth[f]) for f in frames], [self.first_box[f] for f in frames]]
         rows, counts, first_box = to_device(torch.tensor(known), device)
         is_box = torch.arange(boxes.shape[1], device=device) < counts[:, None]
+        is_box = self._are_targets(frames, is_box)
         candidates, is_candidate = self.assigner.candidates(self.grid, boxes, is_box)  # (B, C)
         here = rows[:, None], candidates
         chosen = self.assigner.choose(
@@ -114,6 +117,10 @@ class _Matching(NamedTuple):
 
     def of_frame(self, frame: int) -> tuple[Tensor, ...]:
         boxes = self.truth[frame]
+        rows = torch.arange(len(boxes), device=boxes.labels.device)
+        if "is_target" in boxes:
+            rows = rows[boxes.is_target]
+            boxes = boxes[rows]
         candidates = InstanceData(
             bboxes=self.predicted.bboxes[frame], scores=self._scores(frame), priors=self.grid.priors
         )
@@ -128,8 +135,15 @@ class _Matching(NamedTuple):
             boxes.bboxes[box],
             boxes.labels[box],
             result.max_overlaps[prior],
-            self.first_box[frame] + box,
+            self.first_box[frame] + rows[box],
         )
+
+    def _are_targets(self, frames: list[int], is_box: Tensor) -> Tensor:
+        """(B, N) mask of the boxes that priors may be matched to, filling left out."""
+        masks = [self.truth[frame].get("is_target") for frame in frames]
+        if any(mask is None for mask in masks):
+            return is_box
+        return is_box & pad_sequence(masks, batch_first=True)
 
     def _scores(self, where: int | tuple[Tensor, Tensor]) -> Tensor:
         """(..., K) square roots of class times objectness probability, by which YOLOX assigns.
