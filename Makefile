@@ -8,6 +8,9 @@ TORCH ?= $(if $(shell command -v nvidia-smi),torch,torch==2.13.0)
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
+# Two files of tests at a time, one on each of two cores; `TOGETHER=` runs them one after another.
+TOGETHER ?= -n 2 --dist loadfile
+
 # The tests that compute with networks, kernels or metrics, and the arithmetic of a processor without AVX.
 NUMERICAL := tests/test_models tests/test_evaluation tests/test_datasets tests/test_events tests/test_ops tests/test_apis
 # What torch.compile has kept was made for the processor as it is, so that needs a place of its own.
@@ -33,10 +36,10 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 PYTHONWARNINGS=ignore $(BIN)/mkdocs build --strict --quiet
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(TOGETHER)
 
 test-old-processor: setup
-	$(OLD_PROCESSOR) $(BIN)/python -m pytest $(NUMERICAL)
+	$(OLD_PROCESSOR) $(BIN)/python -m pytest $(TOGETHER) $(NUMERICAL)
 
 # PyTorch's CUDA build in an environment of its own, 6 GB in .venv_cuda; it needs no GPU. `===` leaves out CPU builds.
 CUDA_BIN := .venv_cuda/bin

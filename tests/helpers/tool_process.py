@@ -35,10 +35,12 @@ PRELOADED = (
     "etram_mmdet.visualization.figures.evaluation",
     "cv2",
 )
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # as a shell has it for what it starts in the background
+# Programs that the tests start inherit what is ignored here, and would ignore the tests' signals:
+# a shell ignores SIGINT in the background, and nohup SIGHUP.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)  # the tests go on without their terminal
 _server = multiprocessing.get_context("forkserver")
 _server.set_forkserver_preload(list(PRELOADED))
 
