@@ -21,7 +21,7 @@ _LOG_HALF = np.float32(math.log(1 / 2))
 class MixedDensityEventStack(Representation):
     """Signed event counts over windows of halving length, int8 (bins, H, W).
 
-    Channel i sums everything before the last (1/2)**(bins - 1 - i) of the time. Bit-exact with
+    Channel i sums the first (1/2)**(bins - 1 - i) of the time. Bit-exact with
     RVT's class of this name (after the mixed-density stacks of Nam et al., CVPR 2022): sums wrap
     modulo 256 before they are cut. If ``downsample`` sums with a factor above 2, sums are cut
     without wrapping.
