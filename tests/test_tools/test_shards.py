@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 
 import pytest
 
 from etram_mmdet.events.preprocessing import shard_reports
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.shard_summary import summary_of_shards
+from etram_mmdet.events.preprocessing.summary import Outcome
 from etram_mmdet.utils.shards import Shard
 from tests.helpers.cli import run
 from tests.helpers.raw import make_boxes, write_recording
+from tests.helpers.tool_process import start
+from tests.helpers.warm_python import wait_for
 
 NAMES = [f"{split}/{name}" for split in ("train", "val", "test") for name in "ab"]
 
@@ -82,6 +87,68 @@ def test_a_shard_that_was_stopped_is_told(raw, tmp_path):
     path.write_text("{}")
     with pytest.raises(Exception, match="not the report of a shard"):
         summary_of_shards(raw, out)
+
+
+def begin(raw, out, number):
+    """Work on a shard until its first recording is done, and then without end."""
+
+    shard_reports.WRITE_S = 0.1
+
+    def first(outcomes, total):
+        yield next(iter(outcomes))
+        time.sleep(2 * shard_reports.WRITE_S)
+        (out / f"begun_{number}").touch()
+        time.sleep(60)
+
+    preprocess_folder(raw, out, shard=Shard(number, 4), progress=first)
+
+
+def test_the_summary_tells_a_killed_shard_from_one_at_work_and_one_never_started(raw, tmp_path):
+    """Shard 1 is killed, 2 works, 3 has ended, 4 was never started; started again, all end."""
+    out = tmp_path / "out"
+    preprocess_folder(raw, out, shard=Shard(3, 4))
+    processes = [start(begin, raw, out, number) for number in (1, 2)]
+    for number in (1, 2):
+        wait_for(out / f"begun_{number}")
+    processes[0].kill()
+    processes[0].join()
+    stopped, works, never = summary_of_shards(raw, out).unfinished[1:4]
+    assert stopped.startswith("  shard 1/4 was stopped: 1 of 2 recordings, process ")
+    assert works.startswith("  shard 2/4 works: 1 of 2 recordings, process ")
+    assert never == "  shards not started: 4"
+    report = out / shard_reports.FOLDER / "2_of_4.json"
+    as_of_another_machine(report, report.with_suffix(".claim"))
+    assert "shard 2/4 works" in summary_of_shards(raw, out).unfinished[2]
+    os.utime(report.with_suffix(".claim"), (1, 1))
+    assert "shard 2/4 was stopped" in summary_of_shards(raw, out).unfinished[2]
+    processes[1].kill()
+    processes[1].join()
+    for number in (1, 2, 4):
+        preprocess_folder(raw, out, shard=Shard(number, 4))
+    summary = summary_of_shards(raw, out)
+    assert not summary.unfinished and len(summary.manifests) == 5
+
+
+def test_a_recording_is_reported_before_the_next_one_ends(tmp_path, monkeypatch):
+    """Else a killed shard would have lost why its last recording cannot be used."""
+    monkeypatch.setattr(shard_reports, "WRITE_S", 0.1)
+    report = shard_reports.ShardReport(tmp_path, Shard(1, 1), ["train/a", "train/b"])
+    steps = report.of([Outcome("train/a", problem="no boxes"), Outcome("train/b")])
+    next(steps)
+    limit_s = time.monotonic() + 20
+    while not (read := shard_reports.read_reports(tmp_path))[0].entries:
+        assert time.monotonic() < limit_s
+        time.sleep(0.02)
+    assert read[0].entries["train/a"].problem == "no boxes" and read[0].is_at_work
+    assert [outcome.name for outcome in steps] == ["train/b"]
+    assert not list((tmp_path / shard_reports.FOLDER).glob("*.claim"))
+
+
+def as_of_another_machine(*paths):
+    for path in paths:
+        content = json.loads(path.read_text())
+        content.get("holder", content)["machine"] = "another"
+        path.write_text(json.dumps(content))
 
 
 def test_the_last_shard_of_an_array_tells_about_all(raw, tmp_path, monkeypatch):

@@ -5,17 +5,20 @@ A recording that cannot be used leaves no folder; its reason is kept here.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple
 
 from etram_mmdet.events.preprocessing.summary import Outcome
-from etram_mmdet.utils.claims import Holder
+from etram_mmdet.utils.claims import Holder, is_stale, try_claim
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import write_json
 from etram_mmdet.utils.json_files import read_json
+from etram_mmdet.utils.processes import machine_id
 from etram_mmdet.utils.shards import Shard
 
 FOLDER = ".shards"
@@ -42,6 +45,10 @@ class ShardReport:
             has_ended=False,
         )
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        # a sign of life for other machines; None if another process works on the same shard
+        self._claim = try_claim(_claim_of(self._path))
+        self._lock = threading.Lock()
+        self._later: threading.Timer | None = None
         self._write()
 
     def of(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
@@ -50,17 +57,36 @@ class ShardReport:
         Args:
             outcomes: one outcome per recording.
         """
-        for outcome in outcomes:
-            self._content["outcomes"][outcome.name] = dict(
-                problem=outcome.problem,
-                left_out=outcome.left_out,
-                is_new=outcome.is_new,
-            )
-            if time.monotonic() - self._written_s >= WRITE_S:
+        try:
+            for outcome in outcomes:
+                self._note(outcome)
+                yield outcome
+            self._content["has_ended"] = True
+        finally:
+            if self._later is not None:
+                self._later.cancel()
+            with self._lock:
                 self._write()
-            yield outcome
-        self._content["has_ended"] = True
-        self._write()
+            if self._claim is not None:
+                self._claim.release()
+
+    def _note(self, outcome: Outcome) -> None:
+        with self._lock:
+            self._content["outcomes"][outcome.name] = dict(
+                problem=outcome.problem, left_out=outcome.left_out, is_new=outcome.is_new
+            )
+            left_s = self._written_s + WRITE_S - time.monotonic()
+            if left_s <= 0:
+                self._write()
+            elif self._later is None or not self._later.is_alive():
+                # the next recording may take hours, or be this process's last
+                self._later = threading.Timer(left_s, self._write_late)
+                self._later.daemon = True
+                self._later.start()
+
+    def _write_late(self) -> None:
+        with self._lock, suppress(InputError):  # of a full disk, which the next outcome tells
+            self._write()
 
     def _write(self) -> None:
         write_json(self._path, self._content)
@@ -93,6 +119,7 @@ class ReadReport(NamedTuple):
         recordings: names of its recordings.
         entries: what became of them so far.
         has_ended: whether it has come to its end.
+        is_at_work: whether that process is known to work, or may do so on another machine.
     """
 
     shard: Shard
@@ -101,6 +128,18 @@ class ReadReport(NamedTuple):
     recordings: list[str]
     entries: dict[str, Entry]
     has_ended: bool
+    is_at_work: bool
+
+
+def _claim_of(report: Path) -> Path:
+    return report.with_suffix(".claim")
+
+
+def _is_at_work(path: Path, holder: Holder) -> bool:
+    """Whether a shard's process runs: looked up here, by its claim on another machine."""
+    if holder.machine == machine_id():
+        return not holder.has_ended()
+    return not is_stale(_claim_of(path))
 
 
 def remove_reports(dst: Path) -> None:
@@ -134,13 +173,16 @@ def _read(path: Path) -> ReadReport:
     content = read_json(path, advice, most_bytes=None)
     try:
         entries = {name: Entry(time_s, **said) for name, said in content["outcomes"].items()}
+        holder = Holder(**content["holder"])
+        has_ended = bool(content["has_ended"])
         return ReadReport(
             Shard(content["number"], content["count"]),
             time_s,
-            Holder(**content["holder"]),
+            holder,
             list(content["recordings"]),
             entries,
-            bool(content["has_ended"]),
+            has_ended,
+            not has_ended and _is_at_work(path, holder),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not the report of a shard ({error}); {advice}") from error
@@ -191,7 +233,7 @@ def told_of_shards(reports: list[ReadReport]) -> list[str]:
     lines = [f"shards: {ended} of {count} have ended"]
     for report in run:
         if not report.has_ended:
-            state = "was stopped" if report.holder.has_ended() else "works"
+            state = "works" if report.is_at_work else "was stopped"
             lines.append(
                 f"  shard {report.shard} {state}: {len(report.entries)} of "
                 f"{len(report.recordings)} recordings, {report.holder}"
