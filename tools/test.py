@@ -21,6 +21,7 @@ from etram_mmdet.utils.cli import (
     make_parser,
     use_launcher,
 )
+from etram_mmdet.utils.restarts import ends_for_good
 
 
 def parse_args() -> argparse.Namespace:
@@ -97,7 +98,7 @@ def main() -> None:
     from etram_mmdet.evaluation.event_coco_metric import save_evaluated
     from etram_mmdet.utils.files import check_writable
 
-    with exit_on_input_error():
+    with exit_on_input_error(), ends_for_good():
         checkpoint = checkpoint_file(args.checkpoint)
         cfg = config_for_checkpoint(args.config, checkpoint, args.cfg_options)
         use_launcher(cfg, args)

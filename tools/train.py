@@ -24,6 +24,7 @@ from etram_mmdet.utils.cli import (
     make_parser,
     use_launcher,
 )
+from etram_mmdet.utils.restarts import check_restarts, ends_for_good
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -84,10 +85,9 @@ def train(cfg: Config) -> None:
 
 def main() -> None:
     args = parse_args()
-    with exit_on_input_error():
+    with exit_on_input_error(), ends_for_good():
         from etram_mmdet.engine.config.load import load_config
         from etram_mmdet.engine.runner.dry_run import dry_run
-        from etram_mmdet.engine.runner.launchers import check_restarts
         from etram_mmdet.engine.runner.rank_watch import leave_ranks
 
         check_restarts(args.resume)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.errors import PassingError
 from etram_mmdet.utils.files import os_errors, part_of
 from etram_mmdet.utils.locks import alone
 from etram_mmdet.utils.processes import machine_id, start_ticks
@@ -29,7 +29,7 @@ STALE_S = 90.0  # time without a renewal after which another machine may take ov
 _LOCK_S = 5.0  # longest wait for another process that reads the same claim
 
 
-class ClaimedError(InputError):
+class ClaimedError(PassingError):
     """Another process works on this file or folder.
 
     Args:

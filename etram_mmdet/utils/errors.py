@@ -21,6 +21,13 @@ class InputError(ValueError):
         return without_traceback(super().__str__())
 
 
+class PassingError(InputError):
+    """An :class:`InputError` that the same command need not meet again.
+
+    Another process has ended, or is at work in the same folder: no file or setting is wrong.
+    """
+
+
 def without_traceback(text: str) -> str:
     """The message without the traceback that PyTorch puts before errors of a loading process.
 

@@ -9,12 +9,12 @@ from mmengine.config import Config
 
 from etram_mmdet.engine.runner.launchers import (
     _check_own_gpu,
-    check_restarts,
     first_host,
     place_of,
     start_processes,
 )
 from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.restarts import check_restarts
 
 SLURM = dict(SLURM_PROCID="5", SLURM_NTASKS="8", SLURM_LOCALID="1", SLURM_NODELIST="n[07-08]")
 OPEN_MPI = dict(

@@ -18,7 +18,7 @@ from mmengine.dist import init_dist, is_distributed
 from torch.distributed import PrefixStore, TCPStore, init_process_group
 from torch.distributed.constants import default_pg_timeout
 
-from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.errors import InputError, PassingError
 from etram_mmdet.utils.text import first_line
 
 _PORT = 29500  # PyTorch's default
@@ -108,26 +108,6 @@ def first_host(nodes: str) -> str:
     return re.sub(r"\[(\d+)[^\]]*\]", r"\1", nodes).split(",")[0]
 
 
-def check_restarts(resume: str | None, env: Mapping[str, str] = os.environ) -> None:
-    """Refuse a training that torchrun may start again, but that would then begin at step 0.
-
-    Args:
-        resume: value of ``--resume``; None if not given.
-        env: environment of this process. Default: the real one.
-
-    Raises:
-        InputError: torchrun restarts processes (``--max-restarts``), and ``resume`` is neither
-            ``auto`` nor ``newest``.
-    """
-    restarts = env.get("TORCHELASTIC_MAX_RESTARTS", "0")
-    if restarts != "0" and resume not in ("auto", "newest"):
-        raise InputError(
-            f"torchrun starts this training again up to {restarts} times after a failure "
-            "(--max-restarts, MAX_RESTARTS), and each time it would begin "
-            f"{f'from {resume}' if resume else 'at step 0'}; add --resume auto"
-        )
-
-
 def start_processes(cfg: Config, device: str) -> None:
     """Join the other processes of a launcher.
 
@@ -136,8 +116,8 @@ def start_processes(cfg: Config, device: str) -> None:
         device: ``cpu`` or ``cuda``.
 
     Raises:
-        InputError: the process was not started by that launcher, has no GPU of its own, or cannot
-            reach the others.
+        InputError: the process was not started by that launcher, or has no GPU of its own.
+        PassingError: it cannot reach the others.
     """
     launcher = cfg.get("launcher", "none")
     if launcher == "none" or is_distributed():
@@ -159,7 +139,7 @@ def start_processes(cfg: Config, device: str) -> None:
         else:
             init_dist("pytorch", **options)
     except (RuntimeError, ValueError) as error:  # a port that is no number
-        raise InputError(
+        raise PassingError(
             f"rank {rank} of {ranks} cannot join the others at {os.environ['MASTER_ADDR']}:"
             f"{os.environ['MASTER_PORT']} ({first_line(error):.200}). Check that all "
             "ranks were started, that this address is the machine of rank 0 and the port is free "

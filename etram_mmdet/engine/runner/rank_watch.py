@@ -23,7 +23,7 @@ from torch import distributed
 from torch.distributed import TCPStore
 
 from etram_mmdet.utils.claims import Holder
-from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.errors import PassingError
 
 # seconds without a sign of life; some evaluations keep all threads of a process still for a while
 RANK_TIMEOUT_S = 300.0
@@ -81,7 +81,7 @@ class RankWatch:
             self._store.add(self._key("idle", self.rank), 1)
 
     def explain(self, error: Exception) -> None:
-        """Turn an error of a collective operation into ``InputError``, or end the process."""
+        """Turn an error of a collective operation into ``PassingError``, or end the process."""
         time.sleep(_PATIENCE * BEAT_S)
         lost = [
             rank
@@ -92,13 +92,13 @@ class RankWatch:
             who = " and ".join(
                 map(self._name, [0] if self._without_store >= _PATIENCE - 1 else lost)
             )
-            raise InputError(
+            raise PassingError(
                 f"{who} stopped answering; its own output may say why. {_AGAIN}"
             ) from error
         standing = "; ".join(
             f"{self._name(rank)} is at {self._where(rank)}" for rank in self._beats
         )
-        raise InputError(
+        raise PassingError(
             "all ranks run, but an operation between them failed "
             f"({str(error).splitlines()[0]:.150}): {standing}. If a rank is only slow, raise "
             f"env_cfg.dist_cfg.timeout, in seconds. {_AGAIN}"
@@ -221,7 +221,7 @@ def watched(before_end: Callable[[], None] | None = None) -> Iterator[None]:
         before_end: called before this process ends because of another rank. Default: nothing.
 
     Raises:
-        InputError: instead of that error.
+        PassingError: instead of that error.
     """
     if _watch is not None:
         _watch.before_end = before_end
