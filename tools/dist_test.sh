@@ -6,5 +6,5 @@ paths=()
 while [[ $# -gt 0 && ! $1 =~ ^[0-9]+$ ]]; do paths+=("$1"); shift; done
 processes=${1:?usage: tools/dist_test.sh [CONFIG] CHECKPOINT PROCESSES [options]}
 source "$(dirname "$0")/rendezvous.sh"
-exec torchrun "${rendezvous[@]}" --nproc_per_node="$processes" \
+exec "${launch[@]}" --nproc_per_node="$processes" \
     "$(dirname "$0")/test.py" "${paths[@]}" --launcher pytorch "${@:2}"

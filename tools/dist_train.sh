@@ -5,5 +5,5 @@
 set -euo pipefail
 processes=${2:?usage: tools/dist_train.sh CONFIG PROCESSES [options]}
 source "$(dirname "$0")/rendezvous.sh"
-exec torchrun "${rendezvous[@]}" --nproc_per_node="$processes" \
+exec "${launch[@]}" --nproc_per_node="$processes" \
     "$(dirname "$0")/train.py" "$1" --launcher pytorch "${@:3}"

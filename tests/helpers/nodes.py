@@ -66,6 +66,7 @@ class Cluster:
     def run_nodes(self, *commands: tuple, **variables: object) -> list[str]:
         """Output of one command for each node, all at the same time."""
         place = dict(NNODES=len(commands), MASTER_ADDR="127.0.0.1", PORT=free_port(), **variables)
+        place.setdefault("RENDEZVOUS_TIMEOUT_S", 60)
         nodes = [
             self.start(*command, NODE_RANK=number, **place)
             for number, command in enumerate(commands)

@@ -19,6 +19,11 @@ FILES = dict(re.findall(r'```\w+ title="(\S+)"\n(.*?)```', PAGE, re.S))
 COMMANDS = "".join(re.findall(r"```bash\n(.*?)```", PAGE, re.S)).splitlines()
 EACH_NODE = '#!/bin/sh\nfor SLURM_NODEID in 0 1; do export SLURM_NODEID; "$@"; done\n'
 TELL = '#!/bin/sh\necho "$@"\n'
+# machines of these names do not exist, so that they cannot meet
+MEETS = """#!/bin/sh
+case "$*" in *utils.rendezvous*) while [ "$1" != torchrun ]; do shift; done; exec "$@" ;; esac
+exec {python} "$@"
+"""
 
 
 @pytest.fixture
@@ -29,6 +34,8 @@ def cluster(tmp_path):
     cluster = Cluster(tmp_path)
     cluster.write("scontrol", "#!/bin/sh\necho node0\necho node1\n")
     cluster.write("torchrun", TELL)
+    (cluster.bin / "python").rename(cluster.bin / "real_python")
+    cluster.write("python", MEETS.format(python=cluster.bin / "real_python"))
     return cluster
 
 

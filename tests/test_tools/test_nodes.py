@@ -93,6 +93,17 @@ def test_nodes_that_torchrun_starts_again_end_as_if_nothing_had_failed(
     assert_same_weights(tmp_path, one_node)
 
 
+def test_a_training_that_would_fail_again_is_not_tried_again(cluster, tmp_path):
+    """torchrun starts both processes twice; the second ones say why they end, once."""
+    words = ("--work-dir", tmp_path, "--resume", "auto", "--cfg-options", "train_cfg.max_iters=-3")
+    process = cluster.start("tools/dist_train.sh", CONFIG, 2, *words, MAX_RESTARTS=1)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert output.count("error: torchrun started this again (MAX_RESTARTS, ") == 1
+    assert "error would only come again, so nothing more is tried. The error was: " in output
+    assert 2 <= output.count("train_cfg.max_iters is -3, expected at least 1") <= 3
+
+
 def test_slurm_tests_a_checkpoint_as_one_process_does(cluster, trained, tmp_path):
     folder, _ = trained
     cluster.run(
@@ -132,6 +143,10 @@ def test_slurm_train_takes_the_arguments_of_mmdetection(cluster):
         (dict(NNODES=2), "set NODE_RANK to the number of this machine, 0 to 1"),
         (dict(NNODES=2, NODE_RANK=0), "set MASTER_ADDR to the address of the machine"),
         (dict(NNODES=2, NODE_RANK=2, MASTER_ADDR="a"), "NODE_RANK=2: expected 0 to 1"),
+        (dict(NNODES=2, NODE_RANK="one"), "NODE_RANK=one: expected a whole number"),
+        (dict(PORT=70000), "PORT=70000: expected 1 to 65535"),
+        (dict(MAX_RESTARTS=-1), "MAX_RESTARTS=-1: expected a whole number"),
+        (dict(RENDEZVOUS_TIMEOUT_S="long"), "RENDEZVOUS_TIMEOUT_S=long: expected a whole number"),
     ],
 )
 def test_machines_that_cannot_meet_are_refused(cluster, variables, says):
