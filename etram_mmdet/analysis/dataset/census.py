@@ -17,6 +17,7 @@ from etram_mmdet.events.preprocessing.label_classes import BY_CLASS
 from etram_mmdet.utils.sizes import MEDIUM_PX2, SMALL_PX2
 
 UNUSED = "boxes_in_unused_frames"
+UNUSED_FRAMES = "label_frames_not_used"
 
 
 class BoxSizes(NamedTuple):

@@ -8,8 +8,13 @@ from functools import cached_property
 import numpy as np
 
 from etram_mmdet.analysis.dataset import RULES
-from etram_mmdet.analysis.dataset.census import Census
-from etram_mmdet.analysis.dataset.strides import FINE_STRIDES, STRIDES, share_under
+from etram_mmdet.analysis.dataset.census import UNUSED, UNUSED_FRAMES, Census
+from etram_mmdet.analysis.dataset.strides import (
+    FINE_STRIDES,
+    STRIDES,
+    need_finer,
+    shares_under,
+)
 from etram_mmdet.analysis.dataset.thresholds import Thresholds, all_thresholds
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.models.backbones.partition import better_partition, padded_hw, partition_of
@@ -21,7 +26,6 @@ REPRESENTATION = dict(type="StackedHistogram", bins=10, downsample="sum")
 BASES = {50_000: "baseline.py", 5_000: "baseline_small.py", 0: "baseline_tiny.py"}
 CLIPS_PER_FRAME = 20  # clips for each labelled frame; a clip shows about three labelled frames
 STEPS = (1_000, 100_000)  # least and most steps of a training
-MOST_UNDER_STRIDE = 1 / 3  # share of small boxes above which patch size 2 is taken
 BATCH = 6
 BATCH_OF_FINE = 2  # patch size 2 has four times the tokens
 SHORT = 20_000  # with fewer steps the warm-up takes a larger share of them
@@ -83,14 +87,9 @@ class ConfigPlan:
         return next(name for frames, name in BASES.items() if self.num_frames >= frames)
 
     @cached_property
-    def share_under_stride(self) -> float:
-        """Share of training boxes with a side shorter than the finest stride of the baseline."""
-        return share_under(self.census.boxes("train"), STRIDES[0])
-
-    @property
     def is_fine(self) -> bool:
-        """Whether the model gets patch size 2, because many boxes are small."""
-        return self.share_under_stride > MOST_UNDER_STRIDE
+        """Whether the model gets patch size 2, because a split has many small boxes."""
+        return need_finer(self.census, STRIDES)
 
     @property
     def strides(self) -> tuple[int, ...]:
@@ -133,13 +132,15 @@ class ConfigPlan:
             else "from the recordings, the labels or --sensor"
         )
         t = self.thresholds
+        small = shares_under(self.census, STRIDES[0])
+        split = max(small, key=small.get)
         lines = [
             f"sensor: {width}x{height} pixels, {told}",
             f"frames: {self.hw[1]}x{self.hw[0]}, each pixel the sum of four (downsample sum)",
             f"model: {self.base}, for {number(self.num_frames)} labelled training frames",
-            f"strides: {', '.join(map(str, self.strides))}, because "
-            f"{percent(self.share_under_stride, 0)} of the boxes have a side under {STRIDES[0]} px "
-            "of a frame",
+            *self._unused(),
+            f"strides: {', '.join(map(str, self.strides))}, because {percent(small[split], 0)} of "
+            f"the boxes of {split} have a side under {STRIDES[0]} px of a frame",
             f"attention groups: {self.partition}, which pad a frame to {columns}x{rows}",
             f"size classes: small up to {t.small_area:.0f}, medium up to {t.medium_area:.0f} px² "
             "of a frame",
@@ -148,3 +149,18 @@ class ConfigPlan:
             f"{self.steps * self.batch / self.num_frames:.0f} clips for each labelled frame",
         ]
         return "\n".join(lines)
+
+    def _unused(self) -> list[str]:
+        """Says how many labelled frames RVT's frame rule leaves out, where it does so."""
+        unused, boxes = (
+            sum((r.dropped or {}).get(rule, 0) for r in self.census.recordings)
+            for rule in (UNUSED_FRAMES, UNUSED)
+        )
+        if not unused:
+            return []
+        used = sum(len(r.label_us) for r in self.census.recordings)
+        return [
+            f"labels: RVT's frame rule takes 10 frames a second, so {number(unused)} of the "
+            f"{number(used + unused)} labelled frames of all splits, with {number(boxes)} boxes, "
+            "are left out; tools/preprocess.py --frames all keeps them"
+        ]

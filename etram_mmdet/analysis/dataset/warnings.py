@@ -9,7 +9,12 @@ import numpy as np
 
 from etram_mmdet.analysis.dataset.box_events import LEAST_PER_PX
 from etram_mmdet.analysis.dataset.census import BoxSizes, Census, RecordingCensus
-from etram_mmdet.analysis.dataset.strides import LARGEST_PER_STRIDE, share_over, share_under
+from etram_mmdet.analysis.dataset.strides import (
+    LARGEST_PER_STRIDE,
+    MOST_BEYOND,
+    share_over,
+    shares_under,
+)
 from etram_mmdet.events.preprocessing.frame_times import labels_per_s
 from etram_mmdet.events.preprocessing.plausibility import differing_rates
 from etram_mmdet.utils.text import number, percent
@@ -20,7 +25,6 @@ MOST_MIX_DISTANCE = 0.20
 MOST_DROPPED = 0.20
 MOST_EMPTY = 0.05  # share of boxes
 MOST_SHRUNK = 0.5  # share of events
-MOST_BEYOND_STRIDES = 0.10  # share of boxes
 # Shapes and sizes that the typical box of a class should have, by lower-case name. Other classes
 # may have any order of size, because of perspective.
 TALLER_THAN_WIDE = ("pedestrian",)
@@ -177,21 +181,20 @@ def stride_warnings(census: Census, strides: Sequence[int]) -> list[str]:
     finer = "finer strides (configs/patch2.py has 2, 4, 8) or --downsample none"
     coarser = "coarser strides (configs/baseline.py has 8, 16, 32)"
     sentences = []
-    for split in census.splits:
-        boxes = census.boxes(split)
+    for split, under in shares_under(census, min(strides)).items():
         for share, what, remedy in (
             (
-                share_under(boxes, min(strides)),
+                under,
                 f"a side under {min(strides)} px, the finest stride",
                 finer,
             ),
             (
-                share_over(boxes, strides),
+                share_over(census.boxes(split), strides),
                 f"a side over {LARGEST_PER_STRIDE * max(strides)} px",
                 coarser,
             ),
         ):
-            if share > MOST_BEYOND_STRIDES:
+            if share > MOST_BEYOND:
                 sentences.append(
                     f"{split}: {percent(share, 0)} of the boxes have {what} (strides {told}); use "
                     f"{remedy}"

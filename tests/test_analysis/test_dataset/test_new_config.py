@@ -11,7 +11,9 @@ from mmengine.config import Config
 from etram_mmdet.analysis.dataset.census import RecordingCensus
 from etram_mmdet.analysis.dataset.config_text import config_text
 from etram_mmdet.analysis.dataset.new_config import ConfigPlan
+from etram_mmdet.analysis.dataset.strides import STRIDES
 from etram_mmdet.analysis.dataset.suggested_classes import classes_in, suggest_class_set
+from etram_mmdet.analysis.dataset.warnings import stride_warnings
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
@@ -146,7 +148,29 @@ def test_small_boxes_get_finer_strides(tmp_path):
     cfg = written(made, tmp_path)
     assert made.strides == tuple(build_detector(cfg).bbox_head.strides) == (2, 4, 8)
     assert cfg.train_dataloader.batch_size == 2 and cfg.train_cfg.max_iters == 3000
-    assert "because 50 % of the boxes have a side under 8 px" in made.reasons()
+    assert "because 50 % of the boxes of train have a side under 8 px" in made.reasons()
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.parametrize("small", [0, 4, 6, 20])
+def test_strides_are_those_of_which_inspect_data_does_not_warn(split, small):
+    """Also for boxes of a split other than train."""
+    of = boxes(*[(0, 7, 9)] * small, *[(1, 20, 20)] * (50 - small))
+    others = [] if split == "train" else [recording()]
+    made = plan(recording(split, of=of), *others)
+    assert not stride_warnings(made.census, made.strides)
+    assert made.is_fine == bool(stride_warnings(made.census, STRIDES)) == (small > 5)
+
+
+def test_frames_that_the_frame_rule_leaves_out_are_told():
+    """There is one box in each frame that is left out, and two in one of them."""
+    dropped = dict(label_frames_not_used=600, boxes_in_unused_frames=601)
+    made = plan(recording(dropped=dropped), recording("val", frames=100, dropped={}))
+    assert (
+        "labels: RVT's frame rule takes 10 frames a second, so 600 of the 1,000 labelled frames of "
+        "all splits, with 601 boxes, are left out; tools/preprocess.py --frames all keeps them"
+    ) in made.reasons()
+    assert "frame rule" not in plan(recording()).reasons()
 
 
 @pytest.mark.parametrize(
