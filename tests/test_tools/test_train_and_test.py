@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import runpy
 import shutil
 
 import pytest
@@ -362,6 +363,24 @@ def test_two_processes_train_and_test(trained, sample, tmp_path):
     assert metrics(rows(tmp_path / "b")[0]) == metrics(rows(folder)[-1])
 
 
+@pytest.mark.parametrize(
+    ("words", "data", "size_px"),
+    [
+        ((), dict(class_set="gen1"), (304, 240)),
+        ((), dict(class_set="etram8"), (1280, 720)),
+        ((), dict(class_set="etram8", sensor_px=(346, 260)), (346, 260)),
+        (("--sensor", "640", "480"), dict(class_set="1mpx"), (640, 480)),
+        ((), dict(class_set=dict(classes=("car",))), None),
+    ],
+)
+def test_a_converted_checkpoint_knows_its_sensor_where_the_config_says_it(
+    words, data, size_px, monkeypatch
+):
+    tool = runpy.run_path(str(ROOT / "tools/convert_rvt.py"))
+    monkeypatch.setattr("sys.argv", ["convert_rvt.py", "a", "b", "--config", "c.py", *words])
+    assert tool["sensor_of"](tool["parse_args"](), data) == size_px
+
+
 def test_converted_rvt_checkpoint_can_be_tested(trained, tmp_path):
     folder, _ = trained
     weights = load_checkpoint_file(folder / "iter_4.pth")["state_dict"]
@@ -369,8 +388,10 @@ def test_converted_rvt_checkpoint_can_be_tested(trained, tmp_path):
     torch.save(dict(state_dict=lightning, hyper_parameters=object), tmp_path / "rvt.ckpt")
     root = stored_data_root(folder)
     options = ["--config", CONFIG, "--cfg-options", f"data_root={root}", SMALL[-1], ALL_BOXES]
-    run("tools/convert_rvt.py", tmp_path / "rvt.ckpt", tmp_path / "ours.pth", *options)
-    assert load_checkpoint_file(tmp_path / "ours.pth")["meta"]["step_us"] == 50_000
+    size = ("--sensor", 96, 64)
+    run("tools/convert_rvt.py", tmp_path / "rvt.ckpt", tmp_path / "ours.pth", *size, *options)
+    meta = load_checkpoint_file(tmp_path / "ours.pth")["meta"]
+    assert (meta["step_us"], meta["sensor_px"]) == (50_000, [96, 64])
     run("tools/test.py", tmp_path / "ours.pth")
     assert metrics(rows(tmp_path)[0]) == metrics(rows(folder)[-1])
     output = run(
