@@ -88,7 +88,11 @@ class Jobs:
                 f"submitit: {first_line(error)}; see --submitit-options in --help"
             ) from error
         self._at_once = at_once
+        self._gpus_per_job = int(parameters.get("gpus_per_node", 1))
         self._running: dict[str, object] = {}
+        # what is free of the environments of local jobs that may run at the same time
+        self._places: list[dict[str, str]] = [{}] * at_once
+        self._place_of: dict[str, dict[str, str]] = {}
 
     @property
     def is_array(self) -> bool:
@@ -100,6 +104,27 @@ class Jobs:
         """Environment by which local jobs that run at the same time share the cores."""
         threads = max(1, len(os.sched_getaffinity(0)) // self._at_once)
         return dict(OMP_NUM_THREADS=str(threads))
+
+    def share_gpus(self, gpus: Sequence[str]) -> None:
+        """Give each local job GPUs of its own; Slurm does so by itself.
+
+        Args:
+            gpus: the GPUs of this machine as CUDA_VISIBLE_DEVICES names them.
+
+        Raises:
+            InputError: the jobs that run at the same time need more GPUs.
+        """
+        each = self._gpus_per_job
+        if self.is_array or not each or not gpus:
+            return
+        if self._at_once * each > len(gpus):
+            raise InputError(
+                f"--submitit {self._at_once}: as many local jobs at the same time need {each} GPUs "
+                f"each, but this machine has {len(gpus)} ({', '.join(gpus)}); pass --submitit "
+                f"{max(1, len(gpus) // each)}, or gpus_per_node=0 to train on the CPU"
+            )
+        starts = range(0, self._at_once * each, each)
+        self._places = [dict(CUDA_VISIBLE_DEVICES=",".join(gpus[i : i + each])) for i in starts]
 
     def __enter__(self) -> Jobs:
         return self
@@ -130,6 +155,7 @@ class Jobs:
             for name, job in list(self._running.items()):
                 if job.done():
                     del self._running[name]
+                    self._places.append(self._place_of.pop(name, {}))
                     yield name, _status(job), Path(job.paths.stdout)
             look()
             if self._running:
@@ -141,12 +167,20 @@ class Jobs:
         if names:
             try:
                 with self._executor.batch():
-                    jobs = [self._executor.submit(waiting.pop(name)) for name in names]
+                    jobs = [self._executor.submit(self._placed(name, waiting)) for name in names]
             except RuntimeError as error:  # submitit's FailedJobError
                 raise InputError(
                     f"the jobs were not taken: {first_line(error)}; check --submitit-options"
                 ) from error
             self._running |= dict(zip(names, jobs, strict=True))
+
+    def _placed(self, name: str, waiting: dict[str, Command]) -> Command:
+        """Take a command that waits; a local one gets a place of its own."""
+        command = waiting.pop(name)
+        if self.is_array:
+            return command
+        self._place_of[name] = self._places.pop(0)
+        return Command(command.words, command.env | self._place_of[name])
 
 
 def _status(job: object) -> int | None:

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from etram_mmdet.utils import jobs as jobs_module
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.jobs import Command, Jobs, last_line
 
@@ -82,6 +83,28 @@ def test_local_jobs_end_with_the_block(tmp_path):
     last = file.read_text()
     time.sleep(0.4)
     assert file.read_text() == last
+
+
+def test_local_jobs_share_out_the_gpus(tmp_path, monkeypatch):
+    """No two jobs have a GPU at the same time, and the third job gets one that is free again."""
+    monkeypatch.setattr(jobs_module, "LOOK_S", 0.1)
+    gpu = "$CUDA_VISIBLE_DEVICES"
+    alone = f"mkdir gpu{gpu} && sleep 0.5 && rmdir gpu{gpu} && echo on {gpu}"
+    commands = {name: Command(["sh", "-c", f"cd {tmp_path} && {alone}"]) for name in "abc"}
+    with Jobs(tmp_path / "jobs", "name", 2, dict(cluster="local")) as jobs:
+        jobs.share_gpus(["3", "5"])
+        ended = [(status, last_line(log)) for _, status, log in jobs.run(commands)]
+    assert [status for status, _ in ended] == [0, 0, 0]
+    assert {line for _, line in ended} == {"on 3", "on 5"}
+
+
+def test_local_jobs_that_need_more_gpus_than_there_are_get_a_sentence(tmp_path):
+    options = dict(cluster="local", gpus_per_node=2)
+    jobs = Jobs(tmp_path, "name", 2, options)
+    with pytest.raises(InputError, match=r"need 2 GPUs each, but this machine has 3 \(0, 1, 2\)"):
+        jobs.share_gpus(["0", "1", "2"])
+    jobs.share_gpus(["0", "1", "2", "3"])
+    jobs.share_gpus([])  # without a GPU
 
 
 def test_a_job_that_is_stopped_while_it_waits_ends(tmp_path):

@@ -120,10 +120,10 @@ class Launcher:
         plan: the runs.
         out: folder of the ablation.
         devices: number of each GPU to use, or "cpu" once for each run that trains at the same time;
-            these share the cores.
+            these share the cores. Local jobs share out these GPUs.
         train_tool: path of tools/train.py.
         say: prints progress. Default: ``print``.
-        jobs: runs the trainings as jobs of a cluster, which then decides about devices. Default:
+        jobs: runs the trainings as jobs; Slurm decides about their devices. Default:
             none, as processes of this machine.
     """
 
@@ -199,6 +199,7 @@ class Launcher:
     def _run_jobs(self, todo: list[tuple[Variant, int]]) -> list[str]:
         runs = {f"{variant.name} seed {seed}": (variant, seed) for variant, seed in todo}
         sharing = {} if self.jobs.is_array else self.jobs.share_of_cores
+        self.jobs.share_gpus([device for device in self.devices if device != "cpu"])
         commands = {
             name: Command(self._command(run_folder(self.out, *run)), sharing)
             for name, run in runs.items()
