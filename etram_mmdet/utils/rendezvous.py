@@ -73,7 +73,7 @@ class Guest:
         with socket.create_connection((self._host, self._port), timeout=_QUIET_S) as connection:
             connection.sendall(json.dumps(asdict(self._me)).encode() + b"\n")
             if not select.select([connection], [], [], _QUIET_S)[0]:
-                self._tell("it has found machine 0, but not all of the others have come")
+                self._tell("machine 0 is there, but not all of the others have come")
             # machine 0 may have begun later, and says which machines are missing
             connection.settimeout(max(0.0, self._end_s - time.monotonic()) + _QUIET_S)
             with connection.makefile("rb") as file:

@@ -47,6 +47,8 @@ def test_batch_files_are_right_bash(name, tmp_path):
     asked = re.findall(r"^#SBATCH --([\w-]+)", FILES[name], re.M)
     known = "job-name array nodes ntasks-per-node gres cpus-per-task mem time signal requeue"
     assert set(asked) <= set(known.split()) and FILES[name].startswith("#!/bin/bash\n")
+    # which srun does not take from the batch file
+    assert ("cpus-per-task" in asked) == ("SRUN_CPUS_PER_TASK=$SLURM_CPUS_PER_TASK" in FILES[name])
 
 
 def test_tasks_of_the_array_make_all_recordings_and_one_summary(cluster, raw_sample, tmp_path):
@@ -83,10 +85,15 @@ def test_torchrun_in_slurm_finds_the_first_machine(cluster, tmp_path):
     )
     (tmp_path / "job").write_text(FILES["torchrun.sbatch"])
     said = cluster.run(
-        "bash", "job", folder=tmp_path, SLURM_NNODES=2, SLURM_JOB_NODELIST="node[0-1]"
+        "bash",
+        "job",
+        folder=tmp_path,
+        SLURM_NNODES=2,
+        SLURM_JOB_ID=41_234,
+        SLURM_JOB_NODELIST="node[0-1]",
     )
     assert [line.split(" tools/")[0] for line in said.splitlines()] == [
-        f"--nnodes=2 --node_rank={number} --master_addr=node0 --master_port=29500 "
+        f"--nnodes=2 --node_rank={number} --master_addr=node0 --master_port=21234 "
         "--nproc_per_node=4"
         for number in (0, 1)
     ]
