@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -74,7 +75,7 @@ def connected(port):
     ("machines", "says"),
     [
         (
-            [machine(0, 3), machine(1, 3, host="a"), machine(1, 3, host="b")],
+            [machine(0, 4), machine(1, 4, host="a"), machine(1, 4, host="b")],
             "NODE_RANK=1 was given twice",
         ),
         ([machine(0, 2), machine(1, 3)], "NNODES differs: "),
@@ -83,6 +84,20 @@ def connected(port):
 )
 def test_machines_that_do_not_fit_all_hear_why(port, machines, says):
     assert all(sentence.startswith(says) for sentence in come(port, *machines))
+
+
+def test_machine_0_stays_until_all_have_their_answer(port, monkeypatch):
+    """It becomes torchrun then, or ends, and nobody would answer the others."""
+    answered = []
+    hold = rendezvous.Meeting.hold
+
+    def slowly(meeting):
+        hold(meeting)
+        time.sleep(0.2)
+        answered.append(True)
+
+    monkeypatch.setattr(rendezvous.Meeting, "hold", slowly)
+    assert come(port, machine(0, 1)) == [""] and answered
 
 
 def test_machines_that_do_not_come_are_named(port, capsys):
