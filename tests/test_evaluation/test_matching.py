@@ -247,6 +247,12 @@ def test_ignored_boxes_are_cocos_crowds(seed):
     )
 
 
+def test_areas_of_a_large_scale_do_not_overflow():
+    """The square of 2^32 is no int64."""
+    one = frame([[0, 0, 10, 10]], [[0, 0, 10, 10]])._replace(scale=2**32)
+    assert match([one]).truth.areas_px2.tolist() == [100 * 2.0**64]
+
+
 def test_empty_frames():
     empty = frame([], [])
     assert match([empty, empty]).found.shape == (10, 0)
