@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 
 import pytest
 import torch
@@ -149,6 +150,44 @@ def test_a_loss_that_lists_numbers_is_refused_in_a_sentence(monkeypatch):
     )
     with pytest.raises(InputError, match=r"cannot be predicted, because .*masked_select.*--sweep"):
         predict_step(cfg, model, HW, 1, 1, "float32")
+
+
+@pytest.mark.parametrize(
+    ("kind", "why"), [("LBFGS", "closure"), ("Adafactor", "not a callable"), ("Muon", "2D")]
+)
+def test_an_optimizer_that_cannot_be_used_is_a_sentence(kind, why):
+    optimizer = dict(type=kind, lr=0.1, _delete_=True)
+    with pytest.raises(InputError, match=rf"optimizer: {kind} cannot be used .*{why}.*AdamW"):
+        peak({"optim_wrapper.optimizer": optimizer}, batch=1)
+
+
+def test_a_precision_that_no_training_has_is_a_sentence():
+    cfg, model = built("baseline_tiny", SHALLOW)
+    with pytest.raises(InputError, match="dtype='float64': expected one of float32, bfloat16"):
+        predict_step(cfg, model, HW, 1, 1, "float64")
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ("--batch 0", "--batch 0: expected more than 0"),
+        ("--clip -1", "--clip -1: expected more than 0"),
+        ("--frame -32 96", "--frame -32: expected more than 0"),
+        ("--frame 9000 96", "--frame 9000: expected at most 8192"),
+        ("--batch 70000", "--batch 70000 --clip 1: a step of more than 65,536 frames"),
+        ("--label-every 0", "--label-every 0: expected more than 0"),
+        ("--sweep 8 nan", "--sweep nan: expected more than 0"),
+        ("--sweep inf", "--sweep inf: expected more than 0"),
+        ("--windows 0", "--windows 0: expected more than 0"),
+        ("--steps -1", "--steps -1: expected 0 or more"),
+    ],
+)
+def test_a_wrong_number_is_a_sentence(options, says, monkeypatch, capsys):
+    tool = runpy.run_path(str(ROOT / "tools" / "benchmark.py"))
+    monkeypatch.setattr("sys.argv", ["benchmark.py", "a.py", *options.split()])
+    with pytest.raises(SystemExit):
+        tool["parse_args"]()
+    assert says in capsys.readouterr().err
 
 
 def test_a_pytorch_without_fake_tensors_is_a_sentence(monkeypatch):
