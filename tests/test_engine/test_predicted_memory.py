@@ -102,9 +102,9 @@ def test_optimizers_and_averages_are_counted():
 
 def test_nothing_of_that_size_is_allocated():
     """No machine has 3 TiB; the model and its state stay as they are."""
-    cfg, model = built("patch2_sizeaware")
+    cfg, model = built("patch2_sizeaware", SHALLOW)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    assert predict_step(cfg, model, (3840, 3840), 64, 2, "float32").peak > 3 * 2**40
+    assert predict_step(cfg, model, (3840, 3840), 256, 2, "float32").peak > 3 * 2**40
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
 
@@ -224,14 +224,14 @@ def test_tool_answers_whether_a_batch_fits(tmp_path):
         "--memory-of",
         "cuda",
         "--batch",
-        8,
+        2,
         "--clip",
         2,
         "--frame",
         *HW,
         "--sweep",
         0.1,
-        0.68,
+        0.65,
     ]
     output = run(
         "tools/benchmark.py",
@@ -243,9 +243,9 @@ def test_tool_answers_whether_a_batch_fits(tmp_path):
         *words,
     )
     numbers = json.loads((tmp_path / "memory.json").read_text())
-    assert "batch 8, clips of 2, every second frame labelled, float16" in output
+    assert "batch 2, clips of 2, every second frame labelled, float16" in output
     assert f"{numbers['memory']['needed'] / GIB:.2f} GiB" in output
-    assert "batch 8 does not fit 0.1 GiB; the largest batch is none" in output
+    assert "batch 2 does not fit 0.1 GiB; the largest batch is none" in output
     small, large = numbers["largest"]
-    assert small["batch"] == 0 and large["batch"] >= 8 and large["needed_gib"] <= 0.68
-    assert f"batch 8 fits 0.68 GiB; the largest batch is {large['batch']}, which needs" in output
+    assert small["batch"] == 0 and 2 <= large["batch"] < 8 and large["needed_gib"] <= 0.65
+    assert f"batch 2 fits 0.65 GiB; the largest batch is {large['batch']}, which needs" in output
