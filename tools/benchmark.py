@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from etram_mmdet.events.limits import MAX_SIDE_PX
 from etram_mmdet.utils.cli import (
     PRECISIONS,
     add_cfg_options,
@@ -24,11 +25,14 @@ from etram_mmdet.utils.cli import (
     add_json,
     add_streamed_frames,
     add_streaming,
+    check_positive,
     exit_on_input_error,
     make_parser,
 )
 from etram_mmdet.utils.environment import machine
 from etram_mmdet.utils.files import write_json
+
+MAX_FRAMES = 65_536  # of a training step; their random boxes alone take seconds
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -84,7 +88,20 @@ def parse_args() -> argparse.Namespace:
     )
     add_json(parser)
     add_cfg_options(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    check_positive(
+        parser, args, "--frame", "--windows", "--batch", "--clip", "--sweep", "--label-every"
+    )
+    if max(args.frame) > MAX_SIDE_PX:
+        parser.error(f"--frame {max(args.frame)}: expected at most {MAX_SIDE_PX}")
+    if (args.batch or 1) * (args.clip or 1) > MAX_FRAMES:
+        parser.error(
+            f"--batch {args.batch or 1} --clip {args.clip or 1}: a step of more than "
+            f"{MAX_FRAMES:,} frames"
+        )
+    if args.steps < 0:
+        parser.error(f"--steps {args.steps}: expected 0 or more")
+    return args
 
 
 def measure(args: argparse.Namespace) -> dict:

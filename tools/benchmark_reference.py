@@ -51,7 +51,10 @@ def parse_args() -> argparse.Namespace:
     )
     cli.add_json(parser)
     cli.add_cfg_options(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    options = ("--frame", "--windows", "--batch", "--clip", "--steps", "--frames")
+    cli.check_positive(parser, args, *options)
+    return args
 
 
 def measure(args: argparse.Namespace) -> dict:

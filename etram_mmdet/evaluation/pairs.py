@@ -157,7 +157,9 @@ def _table(
 ) -> BoxTable:
     x1, y1, x2, y2 = bboxes_xyxy.T
     network_areas_px2 = (x2 - x1) * (y2 - y1)
-    return BoxTable(frames, labels, network_areas_px2, network_areas_px2 * scales[frames] ** 2)
+    return BoxTable(
+        frames, labels, network_areas_px2, network_areas_px2 * scales[frames].astype(float) ** 2
+    )
 
 
 def _falling(scores: np.ndarray, last_first: bool) -> np.ndarray:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from functools import partial
 
 import numpy as np
 
 from etram_mmdet.evaluation.frame_columns import BoxColumns, FrameColumns
 from etram_mmdet.evaluation.prediction_checks import are_sound, check_frame
-from etram_mmdet.evaluation.results import FrameResult, make_boxes, place_of
-from etram_mmdet.events.preprocessing.frame_times import STEP_US
-
-_TRUTH = ("gt_bboxes", "gt_labels")
-_IGNORED = ("ignored_bboxes", "ignored_labels")
-_LARGEST = 2**53  # float64 represents every whole number up to here
-# Errors of values that are not what a frame holds.
-WRONG_VALUES = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    IndexError,
-    RecursionError,
+from etram_mmdet.evaluation.prediction_values import (
+    DEFAULTS,
+    KINDS,
+    LISTS,
+    WRONG_VALUES,
+    frame_size,
+    positive_numbers,
+    recording_name,
+    whole_numbers,
 )
+from etram_mmdet.evaluation.results import Boxes, FrameResult, make_boxes, place_of
 
 
 def pieces_of(header: dict, frames: Iterable[FrameResult]) -> Iterator[str]:
@@ -79,10 +76,10 @@ def with_arrays(saved: dict) -> dict:
         saved: an object of the JSON file; objects other than frames are not changed.
     """
     if "bboxes" in saved:
-        for name, convert in _CONVERTERS.items():
-            if isinstance(saved.get(name), list):
+        for key, kind in LISTS.items():
+            if isinstance(saved.get(key), list):
                 try:
-                    saved[name] = convert(saved[name])
+                    saved[key] = kind.convert(saved[key])
                 except WRONG_VALUES:
                     continue
     return saved
@@ -101,16 +98,17 @@ def frames_of(saved: list[dict], with_truth: bool, num_classes: int) -> list[Fra
 
     Raises:
         InputError: a value is wrong; with recording and time.
-        KeyError: a frame lacks a key.
-        ValueError: a value is not what a frame holds; so are the other `WRONG_VALUES`.
+        ValueError: a frame lacks a key, or a value is not what a frame holds; with its place.
     """
+    if not isinstance(saved, list):
+        raise ValueError(f"frames: {saved!r:.80}, expected a list of frames")
     try:
         columns = _columns_of(saved, with_truth)
         if are_sound(columns, num_classes):
             return columns.frames()
     except (KeyError, *WRONG_VALUES):
         pass
-    frames = [_frame_of(each, with_truth) for each in saved]
+    frames = [_frame_of(number, each, with_truth) for number, each in enumerate(saved)]
     for frame in frames:
         check_frame(frame, num_classes)
     return frames
@@ -118,15 +116,9 @@ def frames_of(saved: list[dict], with_truth: bool, num_classes: int) -> list[Fra
 
 def _columns_of(saved: list[dict], with_truth: bool) -> FrameColumns:
     """Frames as columns; an error says no more than that a frame is wrong or unusual."""
-    nothing = dict(bboxes=_corners([]), labels=_whole_list([]))
+    nothing = {key: LISTS[key].convert([]) for key in ("bboxes", "labels")}
     sizes = [each.get("hw") for each in saved]
-    hw = np.zeros((len(saved), 2), np.int64)
-    known = np.array([size is not None for size in sizes], bool)
-    if known.any():
-        given = _positive([size for size in sizes if size is not None])
-        if given.shape != (known.sum(), 2):
-            raise ValueError("frames with another hw than two numbers")
-        hw[known] = given
+    hw = np.array([(0, 0) if each is None else frame_size(each) for each in sizes], np.int64)
     scores = [each["scores"] for each in saved]
     class_scores = [
         each.get("class_scores", None if len(of_frame) else of_frame)
@@ -145,15 +137,15 @@ def _columns_of(saved: list[dict], with_truth: bool) -> FrameColumns:
     lengths = [list(map(len, values)) for values in (scores, filled)]
     if any(each != found.counts.tolist() for each in lengths):
         raise ValueError("frames with more or fewer scores than labels")
-    recordings = [str(each["recording"]) for each in saved]
+    recordings = [recording_name(each["recording"]) for each in saved]
     number = {name: i for i, name in enumerate(dict.fromkeys(recordings))}
     return FrameColumns(
         names=list(number),
         recordings=np.array([number[name] for name in recordings], np.int64),
-        t_us=_of_frames([each["t_us"] for each in saved]),
-        start_us=_of_frames([each.get("start_us", 0) for each in saved]),
-        step_us=_of_frames([each.get("step_us") or STEP_US for each in saved], _positive),
-        scales=_of_frames([each.get("scale") or 1 for each in saved], _positive),
+        t_us=whole_numbers([each["t_us"] for each in saved]),
+        start_us=whole_numbers(_of_frames(saved, "start_us")),
+        step_us=positive_numbers(_of_frames(saved, "step_us")),
+        scales=positive_numbers(_of_frames(saved, "scale")),
         hw=hw,
         found=found,
         truth=_box_columns(saved, "gt_", {} if with_truth else nothing),
@@ -161,12 +153,9 @@ def _columns_of(saved: list[dict], with_truth: bool) -> FrameColumns:
     )
 
 
-def _of_frames(values: list, convert=None) -> np.ndarray:
-    """Whole numbers (F,), one of each frame."""
-    array = (convert or _whole)(values)
-    if array.shape != (len(values),):
-        raise ValueError("frames with lists where a number is expected")
-    return array
+def _of_frames(saved: list[dict], key: str) -> list:
+    values = [each.get(key) for each in saved]
+    return [DEFAULTS[key] if value is None else value for value in values]
 
 
 def _box_columns(saved: list[dict], prefix: str, default: dict[str, np.ndarray]) -> BoxColumns:
@@ -185,81 +174,54 @@ def _box_columns(saved: list[dict], prefix: str, default: dict[str, np.ndarray])
 
 
 def _joined(arrays: list[np.ndarray], dtype: type) -> np.ndarray:
-    joined = np.concatenate(arrays)
-    if joined.dtype != dtype or not all(isinstance(array, np.ndarray) for array in arrays):
+    if not all(isinstance(array, np.ndarray) for array in arrays):
         raise TypeError(f"frames with other values than {dtype.__name__}")
-    return joined
+    return np.concatenate(arrays, dtype=dtype)
 
 
-def _frame_of(saved: dict, with_truth: bool) -> FrameResult:
-    truth = {key: saved[key] if with_truth else saved.get(key, []) for key in _TRUTH}
-    recording = str(saved["recording"])
-    t_us = int(_whole(saved["t_us"]))
+def _frame_of(number: int, saved: dict, with_truth: bool) -> FrameResult:
+    if not isinstance(saved, dict):
+        raise ValueError(f"frames[{number}] is {saved!r:.80}, expected an object")
+    recording, t_us = (_value(saved, f"frames[{number}]", key) for key in ("recording", "t_us"))
     place = place_of(recording, t_us)
-    hw = saved.get("hw")
+    value = partial(_value, saved, place)
     return FrameResult(
         recording=recording,
         t_us=t_us,
-        truth=make_boxes(place, "ground truth", **_boxes(truth["gt_bboxes"], truth["gt_labels"])),
-        found=make_boxes(
-            place, "detections", **_boxes(saved["bboxes"], saved["labels"]), **_scores(saved)
-        ),
-        scale=int(_positive(saved.get("scale") or 1)),
-        hw=None if hw is None else tuple(_positive(hw).reshape(2).tolist()),
-        ignored=make_boxes(place, "ignored", **_boxes(*(saved.get(key, []) for key in _IGNORED))),
-        start_us=int(_whole(saved.get("start_us", 0))),
-        step_us=int(_positive(saved.get("step_us") or STEP_US)),
+        truth=_boxes(saved, place, "ground truth", "gt_", not with_truth),
+        found=_found(saved, place),
+        scale=value("scale"),
+        hw=value("hw"),
+        ignored=_boxes(saved, place, "ignored", "ignored_", True),
+        start_us=value("start_us"),
+        step_us=value("step_us"),
     )
 
 
-def _boxes(bboxes: Sequence, labels: Sequence) -> dict[str, np.ndarray]:
-    return dict(bboxes_xyxy=_corners(bboxes), labels=_whole_list(labels))
+def _value(saved: dict, place: str, key: str) -> object:
+    """The converted value under a key of a frame; an error names the place and the key."""
+    value = saved.get(key)
+    if value is None and key in DEFAULTS:
+        return DEFAULTS[key]
+    if key not in saved:
+        raise ValueError(f"{place} has no {key!r}")
+    try:
+        return value if isinstance(value, np.ndarray) else KINDS[key].convert(value)
+    except WRONG_VALUES as error:
+        expected = KINDS[key].expected
+        raise ValueError(f"{place}: {key}: {value!r:.80}, expected {expected}") from error
 
 
-def _scores(saved: dict) -> dict[str, np.ndarray]:
-    scores = _floats(saved["scores"])
-    class_scores = saved.get("class_scores", None if len(scores) else [])
-    if class_scores is None:
-        return dict(scores=scores)
-    return dict(scores=scores, class_scores=_floats(class_scores))
+def _boxes(saved: dict, place: str, what: str, prefix: str, is_optional: bool) -> Boxes:
+    given = {f"{prefix}bboxes": [], f"{prefix}labels": []} | saved if is_optional else saved
+    bboxes, labels = (_value(given, place, f"{prefix}{key}") for key in ("bboxes", "labels"))
+    return make_boxes(place, what, bboxes_xyxy=bboxes, labels=labels)
 
 
-def _corners(values: Sequence) -> np.ndarray:
-    return np.array(values, np.float32).reshape(-1, 4)
-
-
-def _floats(values: Sequence) -> np.ndarray:
-    return np.array(values, np.float32).reshape(-1)
-
-
-def _whole_list(values: Sequence) -> np.ndarray:
-    array = np.array(values)
-    is_done = array.dtype == np.int64 and (np.abs(array) < _LARGEST).all()
-    return (array if is_done else _whole(values)).reshape(-1)
-
-
-def _whole(values: object) -> np.ndarray:
-    array = np.array(values, np.float64)
-    if not (np.isfinite(array) & (array == np.round(array)) & (np.abs(array) < _LARGEST)).all():
-        shown = values.tolist() if isinstance(values, np.ndarray) else values
-        raise ValueError(f"{shown!r}, expected whole numbers")
-    return array.astype(np.int64)
-
-
-def _positive(values: object) -> np.ndarray:
-    array = _whole(values)
-    if (array < 1).any():
-        raise ValueError(f"{values!r}, expected numbers of at least 1")
-    return array
-
-
-_CONVERTERS = dict(
-    bboxes=_corners,
-    gt_bboxes=_corners,
-    ignored_bboxes=_corners,
-    labels=_whole_list,
-    gt_labels=_whole_list,
-    ignored_labels=_whole_list,
-    scores=_floats,
-    class_scores=_floats,
-)
+def _found(saved: dict, place: str) -> Boxes:
+    scores = _value(saved, place, "scores")
+    columns = dict(scores=scores)
+    if saved.get("class_scores", None if len(scores) else []) is not None:
+        columns["class_scores"] = _value(dict(class_scores=[]) | saved, place, "class_scores")
+    bboxes, labels = (_value(saved, place, key) for key in ("bboxes", "labels"))
+    return make_boxes(place, "detections", bboxes_xyxy=bboxes, labels=labels, **columns)

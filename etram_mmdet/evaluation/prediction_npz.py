@@ -13,18 +13,19 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
 from etram_mmdet.evaluation.frame_columns import BoxColumns, FrameColumns
 from etram_mmdet.evaluation.prediction_checks import are_sound, check_frame
+from etram_mmdet.evaluation.prediction_values import LARGEST
 from etram_mmdet.evaluation.results import NO_BOXES, FrameResult, make_boxes, place_of
 from etram_mmdet.events.formats.npy import open_archive, read_header
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, check_is_file, has_cause
 
-_LARGEST = 2**53  # as in a JSON file
 _OF_FRAMES = dict(
     recording="recordings", t_us="t_us", start_us="start_us", step_us="step_us", scale="scales"
 )
@@ -69,12 +70,10 @@ def read(path: Path, advice: str) -> dict:
     check_is_file(path)
     try:
         with open_archive(path) as archive:
-            arrays = {
-                name.removesuffix(".npy"): _array(archive, name) for name in archive.namelist()
-            }
-        header = json.loads(arrays.pop("header").tobytes())
-        json.dumps(header, ensure_ascii=False).encode()  # no half characters
-        return dict(header, frames=arrays | dict(names=header.pop("recordings")))
+            arrays = _arrays(archive)
+        return _content(arrays)
+    except MemoryError:
+        raise
     except Exception as error:  # a damaged archive may raise any error
         if has_cause(error):
             raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
@@ -82,6 +81,24 @@ def read(path: Path, advice: str) -> dict:
         raise InputError(
             f"{path}: not a readable file of predictions ({why:.200}); {advice}"
         ) from error
+
+
+def _arrays(archive: zipfile.ZipFile) -> dict[str, np.ndarray]:
+    names = [name.removesuffix(".npy") for name in archive.namelist()]
+    twice = [name for name, number in Counter(names).items() if number > 1]
+    if twice:
+        raise ValueError(f"holds {twice[0]!r:.80} twice")
+    return {name: _array(archive, f) for name, f in zip(names, archive.namelist(), strict=True)}
+
+
+def _content(arrays: dict[str, np.ndarray]) -> dict:
+    if "header" not in arrays:
+        raise ValueError("holds no header")
+    header = json.loads(arrays.pop("header").tobytes())
+    if not isinstance(header, dict) or "recordings" not in header:
+        raise ValueError("its header holds no names of recordings")
+    json.dumps(header, ensure_ascii=False).encode()  # no half characters
+    return dict(header, frames=arrays | dict(names=header.pop("recordings")))
 
 
 def _array(archive: zipfile.ZipFile, name: str) -> np.ndarray:
@@ -108,32 +125,33 @@ def frames_of(
         ValueError: an array has another shape or type.
     """
     names = arrays["names"]
-    if arrays["has_class_scores"].dtype.kind != "b":
-        raise ValueError(f"has_class_scores is of type {arrays['has_class_scores'].dtype}")
+    has_class_scores = arrays["has_class_scores"]
+    if has_class_scores.dtype.kind != "b":
+        raise ValueError(f"has_class_scores is of type {has_class_scores.dtype}, expected bool")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"recordings: {names!r:.80}, expected a list of names")
-    count = len(arrays["recording"])
+    count = arrays["recording"].size
     numbers = _of_frames(arrays, "recording", count)
     if (numbers >= len(names)).any():
         raise ValueError(f"recording holds {numbers.max()}, but there are {len(names)} names")
     columns = FrameColumns(
         names=names,
         recordings=numbers,
-        t_us=_of_frames(arrays, "t_us", count, least=-_LARGEST),
-        start_us=_of_frames(arrays, "start_us", count, least=-_LARGEST),
+        t_us=_of_frames(arrays, "t_us", count, least=-LARGEST),
+        start_us=_of_frames(arrays, "start_us", count, least=-LARGEST),
         step_us=_of_frames(arrays, "step_us", count, least=1),
         scales=_of_frames(arrays, "scale", count, least=1),
-        hw=_of_frames(arrays, "hw", count, (2,)),
+        hw=_sizes(arrays, count),
         found=_boxes(arrays, "", count)._replace(
             scores=_floats(arrays, "scores"),
             class_scores=_floats(arrays, "class_scores"),
-            has_class_scores=arrays["has_class_scores"],
+            has_class_scores=has_class_scores,
         ),
         truth=_boxes(arrays, "gt_", count, is_optional=not with_truth),
         ignored=_boxes(arrays, "ignored_", count, is_optional=True),
     )
-    for boxes in (columns.found, columns.truth, columns.ignored):
-        _check_lengths(boxes)
+    for kind, prefix in _KINDS.items():
+        _check_lengths(getattr(columns, kind), prefix)
     frames = columns.frames()
     if not are_sound(columns, num_classes):
         for frame in frames:  # one of them has a wrong value
@@ -152,8 +170,9 @@ def _check(frame: FrameResult, num_classes: int) -> None:
     check_frame(frame, num_classes)
 
 
-def _check_lengths(boxes: BoxColumns) -> None:
-    count = int(boxes.counts.sum())
+def _check_lengths(boxes: BoxColumns, prefix: str) -> None:
+    # summed up as Python's numbers, which cannot overflow
+    count = sum(boxes.counts.tolist())
     shapes = dict(
         bboxes_xyxy=(count, 4),
         labels=(count,),
@@ -161,10 +180,25 @@ def _check_lengths(boxes: BoxColumns) -> None:
         class_scores=(count,),
         has_class_scores=boxes.counts.shape,
     )
-    for name, shape in shapes.items():
-        column = getattr(boxes, name)
+    for attribute, shape in shapes.items():
+        column = getattr(boxes, attribute)
         if column is not None and column.shape != shape:
-            raise ValueError(f"{name} has the shape {column.shape}, expected {shape}")
+            name = prefix + attribute.removesuffix("_xyxy")
+            raise ValueError(
+                f"{name} has the shape {column.shape}, expected {shape} for {len(boxes.counts)} "
+                "frames"
+            )
+
+
+def _sizes(arrays: dict, count: int) -> np.ndarray:
+    hw = _of_frames(arrays, "hw", count, (2,))
+    is_half_known = (hw > 0).any(1) & ~(hw > 0).all(1)
+    if is_half_known.any():
+        raise ValueError(
+            f"hw holds {hw[is_half_known][0].tolist()}, expected height and width of at least 1, "
+            "or 0 and 0 if unknown"
+        )
+    return hw
 
 
 def _boxes(arrays: dict, prefix: str, count: int, is_optional: bool = False) -> BoxColumns:
@@ -194,7 +228,7 @@ def _whole(arrays: dict, name: str) -> np.ndarray:
     if arrays[name].dtype.kind not in "iu":
         raise ValueError(f"{name} is of type {arrays[name].dtype}, expected whole numbers")
     array = arrays[name]
-    if array.size and not -_LARGEST < array.min() <= array.max() < _LARGEST:
+    if array.size and not -LARGEST < array.min() <= array.max() < LARGEST:
         raise ValueError(f"{name} holds {array.min()} to {array.max()}, expected less than 2^53")
     return array.astype(np.int64)
 
@@ -202,4 +236,5 @@ def _whole(arrays: dict, name: str) -> np.ndarray:
 def _floats(arrays: dict, name: str) -> np.ndarray:
     if arrays[name].dtype.kind != "f":
         raise ValueError(f"{name} is of type {arrays[name].dtype}, expected floats")
-    return arrays[name].astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused
+        return arrays[name].astype(np.float32, copy=False)

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from etram_mmdet.evaluation import prediction_json, prediction_npz
 from etram_mmdet.evaluation.prediction_checks import check_pixels
-from etram_mmdet.evaluation.prediction_json import WRONG_VALUES
+from etram_mmdet.evaluation.prediction_values import WRONG_VALUES
 from etram_mmdet.evaluation.results import Boxes, FrameResult, place_of
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
@@ -109,8 +109,18 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
         InputError: the file is missing, is no file of predictions or is of a later version; it
             holds no frame, the same frame twice, lists of different lengths, values that are not
             finite, unknown labels, boxes that end before they begin, truth outside the frame, or
-            detections in other pixels. The message names the place.
+            detections in other pixels; the memory does not suffice. The message names the place.
     """
+    try:
+        return _loaded(path, with_truth)
+    except MemoryError as error:
+        raise InputError(
+            f"{path}: no memory is left to read its {path.stat().st_size:,} bytes; end other "
+            "programs, then run the same command again"
+        ) from error
+
+
+def _loaded(path: Path, with_truth: bool) -> Predictions:
     if not path.exists():
         raise InputError(
             f"{path}: no such file; make it with tools/test.py CHECKPOINT --out {path}"
@@ -119,8 +129,8 @@ def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
     try:
         version = _version(content)
         classes = _names(content["classes"])
-        test_cfg = dict(content.get("test_cfg") or {})
-        checkpoint = str(content.get("checkpoint") or "")
+        test_cfg = _optional(content, "test_cfg", dict, "an object")
+        checkpoint = _optional(content, "checkpoint", str, "a path")
         reader = prediction_npz if path.suffix == NPZ else prediction_json
         frames = reader.frames_of(content["frames"], with_truth, len(classes))
         check_pixels(frames)
@@ -250,19 +260,31 @@ def _content(path: Path) -> dict:
 
 
 def _version(content: dict) -> int:
+    if not isinstance(content, dict):
+        raise ValueError(f"{content!r:.80}, expected an object with classes and frames")
     version = content.get("format_version", _CLIPPED_VERSION)
-    if version not in (_CLIPPED_VERSION, FORMAT_VERSION):
+    if type(version) is not int or version not in (_CLIPPED_VERSION, FORMAT_VERSION):
         raise InputError(
-            f"format_version {version!r}, expected {FORMAT_VERSION}; read the file with the "
+            f"format_version {version!r:.80}, expected {FORMAT_VERSION}; read the file with the "
             "version of this project that wrote it, or a later one"
         )
     return version
 
 
 def _names(classes: object) -> tuple[str, ...]:
-    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
-        raise ValueError(f"classes: {classes!r}, expected a list of names")
+    """Names of the classes, each once: numbers of two classes of one name could not be told."""
+    is_list = isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    if not is_list or not classes or len(set(classes)) < len(classes):
+        raise ValueError(f"classes: {classes!r:.80}, expected a list of names, each once")
     return tuple(classes)
+
+
+def _optional(content: dict, key: str, kind: type, expected: str) -> object:
+    """The value under a key, or an empty one where there is none."""
+    value = content.get(key)
+    if value is not None and not isinstance(value, kind):
+        raise ValueError(f"{key}: {value!r:.80}, expected {expected}")
+    return value or kind()
 
 
 def _remedy(path: Path) -> str:

@@ -142,10 +142,11 @@ class Protocol:
     def _is_large(self, boxes: BoxColumns, scales: np.ndarray) -> np.ndarray:
         corners = boxes.bboxes_xyxy
         scale = boxes.per_box(scales.astype(corners.dtype))
-        sides_px = (corners[:, 2:] - corners[:, :2]) * scale[:, None]
-        return ((sides_px**2).sum(1) >= self.min_diagonal_px**2) & (
-            sides_px >= self.min_side_px
-        ).all(1)
+        with np.errstate(over="ignore"):  # an infinite side is a large one
+            sides_px = (corners[:, 2:] - corners[:, :2]) * scale[:, None]
+            diagonals_px2 = (sides_px**2).sum(1)
+        is_large = diagonals_px2 >= self.min_diagonal_px**2
+        return is_large & (sides_px >= self.min_side_px).all(1)
 
 
 def _different(boxes: BoxColumns) -> int:

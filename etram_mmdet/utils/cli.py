@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -191,7 +192,7 @@ def add_thresholds(parser: argparse.ArgumentParser) -> None:
 def check_positive(
     parser: argparse.ArgumentParser, args: argparse.Namespace, *options: str
 ) -> None:
-    """End with a sentence if a number that was given is not above 0.
+    """End with a sentence if a number that was given, or one of several, is not above 0.
 
     Args:
         parser: parser of the tool.
@@ -199,9 +200,11 @@ def check_positive(
         options: options to look at, such as ``--step-ms``.
     """
     for option in options:
-        value = getattr(args, option.lstrip("-").replace("-", "_"))
-        if value is not None and not value > 0:
-            parser.error(f"{option} {value}: expected more than 0")
+        given = getattr(args, option.lstrip("-").replace("-", "_"))
+        values = given if isinstance(given, list | tuple) else [given]
+        for value in values:
+            if value is not None and not 0 < value < math.inf:
+                parser.error(f"{option} {value}: expected more than 0")
 
 
 def add_streamed_frames(parser: argparse.ArgumentParser) -> None:

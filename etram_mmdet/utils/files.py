@@ -114,7 +114,12 @@ def part_of(path: Path) -> Path:
 
     Args:
         path: file to write.
+
+    Raises:
+        InputError: when ``path`` has no name, such as ``/`` and ``.``.
     """
+    if not path.name:
+        raise InputError(f"{path}: cannot be written: it is a folder; name a file")
     return path.with_name(f"{_PART}{machine_id()}~{os.getpid()}~{path.name}")
 
 

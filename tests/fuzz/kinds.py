@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
@@ -22,9 +23,11 @@ from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
 from etram_mmdet.engine.checkpoints.files import load_foreign_weights, restore_histories
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.checkpoints.resumable import check_complete
+from etram_mmdet.evaluation.evaluate import evaluate
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.operating_points.report import points_as_config
 from etram_mmdet.evaluation.predictions import load_predictions, save_predictions
+from etram_mmdet.evaluation.protocols import get_protocols
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.events.formats import open_recording
@@ -245,6 +248,10 @@ def read_predictions(path: Path) -> None:
         saved = load_predictions(path, with_truth)
         for frame in saved.frames:
             OperatingPoints.common(saved.classes, 0.3).apply(frame)
+        with suppress(InputError):  # no box is left under the protocol
+            evaluate(
+                saved.frames, saved.classes, get_protocols(["coco", "etram_paper"]), str.encode
+            )
 
 
 def _operating_points(folder: Path) -> Path:

@@ -10,6 +10,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from etram_mmdet.evaluation.coco import SIZES
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 
 MAX_DETS = (1, 10, 100)
@@ -40,6 +41,26 @@ def coco_tables(
         evaluation.evaluate()
         evaluation.accumulate()
     return evaluation.eval["precision"], evaluation.eval["recall"]
+
+
+def coco_numbers(frames: Sequence[FrameResult], classes: Sequence[str]) -> dict[str, float]:
+    """COCO's twelve numbers and the AP of each class, under the names of ``coco_metrics``.
+
+    A number without ground truth is left out.
+    """
+    precision, recall = coco_tables(frames, classes)
+    numbers = dict(
+        AP=precision[..., 0, 2], AP50=precision[0, ..., 0, 2], AP75=precision[5, ..., 0, 2]
+    )
+    numbers |= {f"AR{most}": recall[..., 0, i] for i, most in enumerate(MAX_DETS)}
+    for a, size in enumerate(SIZES, start=1):
+        numbers[f"AP_{size}"] = precision[..., a, 2]
+        numbers[f"AR100_{size}"] = recall[..., a, 2]
+    for k, name in enumerate(classes):
+        numbers[f"AP_{name}"] = precision[:, :, k, 0, 2]
+        numbers[f"AP50_{name}"] = precision[0, :, k, 0, 2]
+    known = {key: values[values > -1] for key, values in numbers.items()}
+    return {key: float(values.mean()) for key, values in known.items() if values.size}
 
 
 def _annotations(

@@ -16,7 +16,8 @@ from etram_mmdet.evaluation.matching import LEFT_OUT, match, match_pairs
 from etram_mmdet.evaluation.pairs import Overlaps
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.utils.errors import InputError
-from tests.helpers.coco_referee import coco_tables
+from tests.helpers.coco_referee import coco_numbers, coco_tables
+from tests.helpers.random_frames import STYLES, random_frames
 from tests.test_evaluation.test_event_coco_metric import CLASSES, random_samples
 
 
@@ -100,28 +101,20 @@ def test_hard_frames_have_pycocotools_numbers(shift):
     frames = hard_frames()
     frames = frames[shift:] + frames[:shift]  # ties are ranked in another order
     assert max(len(f.found) for f in frames) > 300 and not all(len(f.truth) for f in frames)
-    precision, recall = coco_tables(frames, CLASSES)
     found = coco_metrics(frames, CLASSES)
-
-    def mean(values: np.ndarray) -> float:
-        return values[values > -1].mean()
-
-    expected = dict(
-        AP=mean(precision[..., 0, 2]),
-        AP50=mean(precision[0, ..., 0, 2]),
-        AP75=mean(precision[5, ..., 0, 2]),
-        AR1=mean(recall[..., 0, 0]),
-        AR10=mean(recall[..., 0, 1]),
-        AR100=mean(recall[..., 0, 2]),
-    )
-    for a, size in enumerate("SML", start=1):
-        expected[f"AP_{size}_network_px"] = mean(precision[..., a, 2])
-        expected[f"AR100_{size}_network_px"] = mean(recall[..., a, 2])
-    for k, name in enumerate(CLASSES[:3]):
-        expected[f"AP_{name}"] = mean(precision[:, :, k, 0, 2])
-        expected[f"AP50_{name}"] = mean(precision[0, :, k, 0, 2])
+    expected = coco_numbers(frames, CLASSES)
     assert {key: found[key] for key in expected} == pytest.approx(expected, abs=1e-12)
     assert 0.01 < found["AP"] < 0.9 and f"AP_{CLASSES[3]}" not in found
+
+
+@pytest.mark.parametrize("seed", range(20, 20 + 3 * len(STYLES)))
+def test_random_frames_have_pycocotools_numbers(seed):
+    """``tests/proofs/coco_numbers.py`` compares as many seeds as wanted."""
+    frames, classes = random_frames(seed)
+    found = coco_metrics(frames, classes)
+    for key in ("frames", "boxes", "AP_small_classes"):
+        found.pop(key, None)
+    assert found == pytest.approx(coco_numbers(frames, classes), abs=1e-12)
 
 
 @pytest.mark.parametrize("low, high", [(0, 40**2), (40**2, 1e9)])
@@ -245,6 +238,12 @@ def test_ignored_boxes_are_cocos_crowds(seed):
     assert mean_ap(ours) == pytest.approx(
         coco_metrics(frames, CLASSES)["AP_M_network_px"], abs=1e-12
     )
+
+
+def test_areas_of_a_large_scale_do_not_overflow():
+    """The square of 2^32 is no int64."""
+    one = frame([[0, 0, 10, 10]], [[0, 0, 10, 10]])._replace(scale=2**32)
+    assert match([one]).truth.areas_px2.tolist() == [100 * 2.0**64]
 
 
 def test_empty_frames():

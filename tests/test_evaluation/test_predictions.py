@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import re
+import warnings
+import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +89,10 @@ def first(content: dict) -> dict:
     return content["frames"][0]
 
 
+def replace_value(key: str, value: object, content: dict) -> None:
+    first(content)[key] = value
+
+
 @pytest.mark.parametrize(
     "change, says",
     [
@@ -93,7 +102,10 @@ def first(content: dict) -> dict:
             "has no 'classes'; make it again with tools/test.py CHECKPOINT --out",
         ),
         (lambda c: first(c).pop("scores"), "has no 'scores'"),
-        (lambda c: first(c).update(step_us=-1), "-1, expected numbers of at least 1"),
+        (
+            lambda c: first(c).update(step_us=-1),
+            "'b' at t_us=5: step_us: -1, expected a whole number of at least 1",
+        ),
         (
             lambda c: first(c)["scores"].__setitem__(1, 87.5),
             "'b' at t_us=5: detections: scores holds 1 values outside 0 to 1, such as 87.5",
@@ -128,12 +140,18 @@ def first(content: dict) -> dict:
             lambda c: first(c)["class_scores"].__setitem__(0, float("nan")),
             "class_scores holds 1 values that are NaN",
         ),
-        (lambda c: first(c).update(t_us=float("inf")), "inf, expected whole numbers"),
-        (lambda c: first(c).update(t_us=5.5), "5.5, expected whole numbers"),
-        (lambda c: first(c)["labels"].__setitem__(0, 0.7), "expected whole numbers"),
-        (lambda c: first(c)["labels"].__setitem__(0, 1e30), "expected whole numbers"),
-        (lambda c: first(c).update(hw=[300]), "not a file of predictions"),
-        (lambda c: first(c).update(scale=-2), "-2, expected numbers of at least 1"),
+        (
+            lambda c: first(c).update(t_us=float("inf")),
+            r"frames\[0\]: t_us: inf, expected a whole number",
+        ),
+        (lambda c: first(c).update(t_us=5.5), "t_us: 5.5, expected a whole number"),
+        (lambda c: first(c)["labels"].__setitem__(0, 0.7), "labels: .* a list of whole numbers"),
+        (lambda c: first(c)["labels"].__setitem__(0, 1e30), "labels: .* a list of whole numbers"),
+        (
+            lambda c: first(c).update(hw=[300]),
+            r"'b' at t_us=5: hw: \[300\], expected height and width",
+        ),
+        (lambda c: first(c).update(scale=-2), "scale: -2, expected a whole number of at least 1"),
         (
             lambda c: first(c)["bboxes"].__setitem__(0, [9, 9, 3, 4]),
             "1 boxes have x2 < x1 or y2 < y1",
@@ -143,8 +161,33 @@ def first(content: dict) -> dict:
             "ground truth: 1 boxes lie outside the frame",
         ),
         (lambda c: c.update(classes="car"), "'car', expected a list of names"),
-        (lambda c: first(c).update(bboxes=[[1, 2, 3]]), "not a file of predictions"),
-        (lambda c: c.update(frames=3), "not a file of predictions"),
+        (lambda c: c.update(classes=[]), r"\[\], expected a list of names"),
+        (lambda c: c.update(classes=["car", "car"]), "expected a list of names, each once"),
+        (lambda c: c.update(format_version=True), "format_version True, expected 2"),
+        (lambda c: c.update(test_cfg="a"), "test_cfg: 'a', expected an object"),
+        (lambda c: c.update(checkpoint=[1]), r"checkpoint: \[1\], expected a path"),
+        (lambda c: c.update(frames=3), "frames: 3, expected a list of frames"),
+        (lambda c: c["frames"].append([1]), r"frames\[2\] is \[1\], expected an object"),
+        *(
+            (partial(replace_value, key, value), f"{key}: {re.escape(repr(value))}, expected")
+            for key, value in (
+                ("bboxes", [[1, 2, 3]]),
+                ("bboxes", [[[1, 2], [3, 4]]]),
+                ("bboxes", [1, 2, 3, 4]),  # no list of boxes
+                ("scores", ["0.5", "0.4", "0.3"]),
+                ("scores", [[0.5, 0.4, 0.3]]),
+                ("class_scores", [None, 0.4, 0.3]),
+                ("gt_labels", ["1", "0", "1"]),
+                ("ignored_labels", [2**63]),
+                ("scale", 0),
+                ("scale", False),
+                ("step_us", 0),
+                ("t_us", [5]),
+                ("hw", [24, 0]),
+                ("hw", [[24], [24]]),
+                ("recording", None),
+            )
+        ),
     ],
 )
 def test_what_is_wrong_is_named(path, change, says):
@@ -165,7 +208,7 @@ def test_no_file_and_no_json(tmp_path):
 
 def test_truth_may_come_from_the_data(path):
     changed(path, lambda c: [f.pop("gt_bboxes") and f.pop("gt_labels") for f in c["frames"][:1]])
-    with pytest.raises(InputError, match="the file of predictions has no 'gt_bboxes'"):
+    with pytest.raises(InputError, match="'b' at t_us=5 has no 'gt_bboxes'"):
         load_predictions(path)
     found = load_predictions(path, with_truth=False).frames
     truth = {f.key: f._replace(hw=(24, 24)) for f in frames()}
@@ -325,6 +368,11 @@ def header(arrays: dict, **changes) -> dict:
             "'b' at t_us=5: ground truth: 3 boxes lie outside the frame of 24x24",
         ),
         (lambda a: dict(scores=a["scores"][1:]), r"scores has the shape \(5,\), expected \(6,\)"),
+        (lambda a: dict(hw=a["hw"] * [0, 1]), r"hw holds \[0, 24\], expected height and width"),
+        (lambda a: dict(gt_labels=a["gt_labels"][1:]), r"gt_labels has the shape \(5,\), expected"),
+        (lambda a: header(a, classes=["car", "car"]), "expected a list of names, each once"),
+        (lambda a: {} if a.pop("header").size else None, "holds no header"),
+        (lambda a: dict(header=np.frombuffer(b"[1]", np.uint8)), "no names of recordings"),
         (lambda a: dict(labels=a["labels"] / 2), "labels is of type float64, expected whole"),
         (lambda a: dict(recording=a["recording"] + 1), "recording holds 2, but there are 2 names"),
         (lambda a: dict(step_us=a["step_us"] * 0), "step_us holds 0, expected numbers of at least"),
@@ -354,3 +402,66 @@ def test_what_is_no_archive(npz):
         load_predictions(npz)
     with pytest.raises(InputError, match=r"none\.npz: no such file"):
         load_predictions(npz.with_name("none.npz"))
+
+
+def test_nothing_else_than_the_sentence_is_printed(path, npz):
+    """NumPy warns of numbers that are too large for float32, and of sums that are."""
+    changed(path, lambda c: first(c)["bboxes"].__setitem__(0, [0, 0, 1e39, 1]))
+    with np.load(npz) as archive:
+        arrays = dict(archive)
+    np.savez(npz, **arrays | dict(scores=np.full(6, 1e300)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for file, what in ((path, "bboxes_xyxy"), (npz, "scores")):
+            with pytest.raises(InputError, match=f"detections: {what} holds . values that are NaN"):
+                load_predictions(file)
+        changed(path, lambda c: first(c)["bboxes"].__setitem__(0, [3e38, 0, 3.1e38, 9]))
+        saved = load_predictions(path).frames
+        get_protocols(["prophesee"])[0].select([f._replace(start_us=-1_000_000) for f in saved])
+
+
+@pytest.mark.parametrize("key", ["labels", "scores", "gt_labels", "bboxes"])
+def test_a_long_text_among_numbers_takes_no_memory(path, key):
+    """NumPy would give every row the room of the longest text, here 40 GB."""
+    changed(path, lambda c: replace_value(key, ["x" * 100_000, *[1] * 100_000], c))
+    with pytest.raises(InputError, match=f"'b' at t_us=5: {key}: .*expected a list of"):
+        load_predictions(path)
+
+
+def test_numbers_of_boxes_whose_sum_overflows(npz):
+    """Modulo 2^64 these counts add up to the 6 boxes of the file."""
+    with np.load(npz) as archive:
+        arrays = dict(archive)
+    frames = 2**11 + 1
+    counts = np.full(frames, 2**53 - 1)
+    counts[-1] = 2**11 + 6
+    columns = {
+        name: np.resize(column, (frames, *column.shape[1:]))
+        for name, column in arrays.items()
+        if column.shape[:1] == (3,)
+    }
+    columns |= dict(t_us=np.arange(frames), num_boxes=counts)
+    np.savez(npz, **arrays | columns)
+    with pytest.raises(InputError, match="bboxes has the shape"):
+        load_predictions(npz)
+
+
+@pytest.mark.parametrize("name", ["scores.npy", "scores"])
+def test_two_members_of_one_name(npz, name):
+    buffer = io.BytesIO()
+    np.save(buffer, np.zeros(6, np.float32))
+    with warnings.catch_warnings(), zipfile.ZipFile(npz, "a") as archive:
+        warnings.simplefilter("ignore")
+        archive.writestr(name, buffer.getvalue())
+    with pytest.raises(InputError, match="holds 'scores' twice"):
+        load_predictions(npz)
+
+
+@pytest.mark.parametrize("suffix", ["json", "npz"])
+def test_too_little_memory(path, npz, suffix, monkeypatch):
+    def no_memory(*_, **__):
+        raise MemoryError
+
+    monkeypatch.setattr("json.loads", no_memory)
+    with pytest.raises(InputError, match=r"no memory is left to read its [\d,]+ bytes; end other"):
+        load_predictions(path.with_suffix(f".{suffix}"))

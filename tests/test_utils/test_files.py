@@ -67,6 +67,15 @@ def test_a_folder_that_vanishes_is_a_sentence(tmp_path):
         aside.write_text("x")
 
 
+@pytest.mark.parametrize("name", ["/", "."])
+def test_a_path_without_a_name_is_a_sentence(name):
+    with (
+        pytest.raises(InputError, match="cannot be written: it is a folder; name a file"),
+        atomic_write(Path(name)),
+    ):
+        pass
+
+
 def test_an_error_about_another_file_stays(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "a"):
         (tmp_path / "other").read_text()

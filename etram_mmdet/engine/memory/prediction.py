@@ -15,6 +15,7 @@ from etram_mmdet.engine.memory.fake_model import fake_clips, fake_copy, fake_mak
 from etram_mmdet.engine.memory.live_bytes import LiveBytes, block_bytes
 from etram_mmdet.engine.runner.memory import SavedBytes
 from etram_mmdet.testing import BOXES_PER_FRAME
+from etram_mmdet.utils.cli import PRECISIONS
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import first_line
 
@@ -104,16 +105,21 @@ def predict_step(
         label_every: every frame whose number this divides is labelled. Default: 2.
 
     Raises:
-        InputError: this PyTorch has no fake tensors, or the model reads numbers in a way that
-            cannot be imitated.
+        InputError: this PyTorch has no fake tensors, the optimizer or the precision cannot be used,
+            or the model reads numbers in a way that cannot be imitated.
     """
     like = fake_maker()
     fake = fake_copy(model, like).train()
     data = fake_clips(fake, like, batch, clip, hw, label_every)
     saved = SavedBytes(fake)
-    wrapper = _wrapper(cfg, fake, precision, saved)
-    is_added_up = cfg["optim_wrapper"].get("accumulative_counts", 1) > 1
-    optimizer = _start(wrapper, fake, is_added_up)
+    if precision not in PRECISIONS:
+        raise InputError(
+            f"optim_wrapper.dtype={precision!r}: expected one of {', '.join(PRECISIONS)}"
+        )
+    with _named_optimizer(cfg):
+        wrapper = _wrapper(cfg, fake, precision, saved)
+        is_added_up = cfg["optim_wrapper"].get("accumulative_counts", 1) > 1
+        optimizer = _start(wrapper, fake, is_added_up)
     steady = [*fake.parameters(), *fake.buffers(), *optimizer, *_gradients(fake)]
     found = POSITIVES_PER_BOX * BOXES_PER_FRAME * batch * -(-clip // label_every)
     averaged = _bytes([*fake.parameters(), *fake.buffers()]) if _averages(cfg) else 0
@@ -140,6 +146,21 @@ def _step(model: nn.Module, data: dict, wrapper: OptimWrapper) -> None:
             f"{type(model).__name__}: its memory cannot be predicted, because a part needs the "
             f"numbers and not only their shapes ({type(error).__name__}: {first_line(error)}); "
             "measure it on the GPU with tools/benchmark.py --sweep GIB"
+        ) from error
+
+
+@contextmanager
+def _named_optimizer(cfg: Mapping) -> Iterator[None]:
+    """Turn errors of an optimizer, about its settings or its first step, into a sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        optimizer = cfg["optim_wrapper"].get("optimizer") or {}
+        raise InputError(
+            f"optim_wrapper.optimizer: {optimizer.get('type')} cannot be used "
+            f"({type(error).__name__}: {first_line(error)}); choose another type, such as AdamW"
         ) from error
 
 
