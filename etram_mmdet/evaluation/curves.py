@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.matching import LEFT_OUT, Matches, match
 from etram_mmdet.evaluation.results import FrameResult
 
@@ -102,7 +103,7 @@ def best_common_threshold(counts: Sequence[Counts], thresholds: np.ndarray = THR
 
 
 def confusion_matrix(
-    frames: Sequence[FrameResult], num_classes: int, score_thr: float
+    frames: Sequence[FrameResult] | FrameColumns, num_classes: int, score_thr: float
 ) -> np.ndarray:
     """Confusion matrix (K + 1, K + 1) of counts: rows are the true class, columns the detected one.
 
@@ -114,8 +115,10 @@ def confusion_matrix(
         num_classes: number of classes, K.
         score_thr: detections of a lower score are left out.
     """
-    sure = [f._replace(found=f.found[f.found.scores >= score_thr]) for f in frames]
-    matches = match(sure, np.array([IOU_THR]), by_class=False)
+    columns = FrameColumns.of(frames)
+    is_sure = columns.found.scores >= score_thr
+    sure = columns.where(np.ones(columns.count, bool), found=is_sure)
+    matches = match(sure, [IOU_THR], by_class=False)
     found = matches.found[0]
     background = num_classes
     hit = matches.is_hit[0]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from etram_mmdet.evaluation.frame_columns import BoxColumns, FrameColumns
+from etram_mmdet.evaluation.box_columns import BoxColumns
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.results import FrameResult, check_labels, place_of
 from etram_mmdet.utils.errors import InputError
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from etram_mmdet.evaluation.frame_columns import BoxColumns, FrameColumns
+from etram_mmdet.evaluation.box_columns import BoxColumns
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.prediction_checks import are_sound, check_frame
 from etram_mmdet.evaluation.results import FrameResult, make_boxes, place_of
 from etram_mmdet.events.preprocessing.frame_times import STEP_US

@@ -13,11 +13,13 @@ from __future__ import annotations
 import json
 import math
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.evaluation.frame_columns import BoxColumns, FrameColumns
+from etram_mmdet.evaluation.box_columns import BoxColumns
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.prediction_checks import are_sound, check_frame
 from etram_mmdet.evaluation.results import NO_BOXES, FrameResult, make_boxes, place_of
 from etram_mmdet.events.formats.npy import open_archive, read_header
@@ -31,7 +33,7 @@ _OF_FRAMES = dict(
 _KINDS = dict(found="", truth="gt_", ignored="ignored_")  # prefixes of the names
 
 
-def write(path: Path, header: dict, frames: list[FrameResult]) -> None:
+def write(path: Path, header: dict, frames: Iterable[FrameResult] | FrameColumns) -> None:
     """Write a file of predictions.
 
     Args:
@@ -39,7 +41,7 @@ def write(path: Path, header: dict, frames: list[FrameResult]) -> None:
         header: content of the file beside its frames.
         frames: evaluated frames.
     """
-    columns = FrameColumns.of(frames)
+    columns = frames if isinstance(frames, FrameColumns) else FrameColumns.of(list(frames))
     text = json.dumps(header | dict(recordings=columns.names)).encode()
     arrays = dict(header=np.frombuffer(text, np.uint8), hw=columns.hw)
     for name, attribute in _OF_FRAMES.items():

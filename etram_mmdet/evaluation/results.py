@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -176,34 +175,6 @@ class FrameResult(NamedTuple):
     def key(self) -> tuple[str, int]:
         """Recording and time, which identify a frame on every worker and rank."""
         return self.recording, self.t_us
-
-
-def merge(frames: Iterable[FrameResult]) -> dict[tuple[str, int], FrameResult]:
-    """Collect frames of all workers, each once, sorted by (recording, t_us).
-
-    So no metric depends on how the work was distributed. A frame may come twice with equal boxes,
-    since shards are padded to equal length.
-
-    Args:
-        frames: frames in any order.
-
-    Returns:
-        The frames by (recording, t_us).
-
-    Raises:
-        InputError: a frame comes twice with different boxes.
-    """
-    merged: dict[tuple[str, int], FrameResult] = {}
-    for frame in frames:
-        other = merged.setdefault(frame.key, frame)
-        if other is not frame and other != frame:
-            raise InputError(
-                f"{place_of(*frame.key)} reached the metric twice with different boxes "
-                f"({len(other.found)} and {len(frame.found)} detections): two lanes or ranks read "
-                "the same stream. Expected each labelled frame once: let the sampler mark repeated "
-                "frames with is_padding=True"
-            )
-    return dict(sorted(merged.items()))
 
 
 def make_boxes(place: str, what: str, **columns) -> Boxes:
