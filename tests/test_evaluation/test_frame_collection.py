@@ -7,7 +7,7 @@ import gc
 import numpy as np
 import pytest
 
-from etram_mmdet.evaluation import frame_collection
+from etram_mmdet.evaluation import frame_collection, frame_columns
 from etram_mmdet.evaluation.frame_collection import CollectedFrames, merge
 from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.results import Boxes, FrameResult
@@ -47,6 +47,7 @@ def frames_of(number):
 
 def test_collected_frames_are_the_frames(monkeypatch):
     monkeypatch.setattr(frame_collection, "_WAITING", 4)
+    monkeypatch.setattr(frame_columns, "_AT_ONCE", 4)
     for number in (0, 1, 4, 11):
         frames = frames_of(number)
         collected = CollectedFrames()
