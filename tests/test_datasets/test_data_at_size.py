@@ -266,6 +266,7 @@ def test_truth_is_that_of_every_labelled_frame(roots):
     sequence = dataset.sequences[1]
     ignored = np.zeros(4, BBOX_DTYPE)
     ignored["t"] = sequence.t_us[[0, 2, 2, 39]]
+    ignored["x"] = [10, 20, 30, 40]
     ignored["w"] = ignored["h"] = 4
     added = sequence._ignored_boxes(ignored, dataset.classes, None)
     every_third = dict(labelled=sequence.labelled[::3], first_row=sequence.arrays["first_row"][::3])
