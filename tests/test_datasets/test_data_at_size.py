@@ -6,6 +6,7 @@ import gc
 import hashlib
 import io
 import json
+import os
 import sys
 from collections import Counter
 from itertools import islice
@@ -31,7 +32,9 @@ from etram_mmdet.engine.hooks.run_summary import _data, _unlearnt
 from etram_mmdet.evaluation.ground_truth import truth_columns, truth_of
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.events.labels import BBOX_DTYPE
+from etram_mmdet.events.preprocessing.checksums import check_files, with_checksums
 from etram_mmdet.events.preprocessing.frame_store import FrameFile
+from etram_mmdet.utils.errors import InputError
 from tests.proofs.data_at_size import make
 
 FEW, MANY = 40, 640
@@ -119,6 +122,37 @@ def test_every_file_is_opened_once(roots, monkeypatch, test_mode):
     files = {str(path) for path in roots[FEW].rglob("*") if path.is_file()}
     assert len(files) == 7 * RECORDINGS
     assert {path: opened[path] for path in files} == dict.fromkeys(files, 1)
+
+
+def test_no_folder_of_a_recording_is_listed(roots, monkeypatch):
+    listed = []
+
+    def noting(function):
+        return lambda path=".": listed.append(str(path)) or function(path)
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, noting(getattr(os, name)))
+    load(roots[FEW])
+    assert listed == [str(roots[FEW] / "train")]
+
+
+@pytest.mark.parametrize("outside", ["../other.npy", "ABSOLUTE", "labels_v2", "pipe.npy", "a.txt"])
+def test_only_arrays_inside_its_folder_are_compared(tmp_path, outside):
+    """A manifest from elsewhere may name any file; a pipe would never end."""
+    folder = tmp_path / "folder"
+    (folder / "labels_v2").mkdir(parents=True)
+    os.mkfifo(folder / "pipe.npy")
+    (folder / "a.txt").write_text("a")
+    np.save(tmp_path / "other.npy", 1)
+    np.save(folder / "labels_v2" / "t.npy", 1)
+    crc32 = with_checksums(folder, {})["crc32"]
+    assert len(crc32) == 2
+    check_files(folder, dict(crc32=crc32))
+    name = str(tmp_path / "other.npy") if outside == "ABSOLUTE" else outside
+    with pytest.raises(InputError, match="missing, but preprocessing wrote it"):
+        check_files(folder, dict(crc32=crc32 | {name: 1}))
+    with pytest.raises(InputError, match=r"t\.npy: changed since it was written"):
+        check_files(folder, dict(crc32=crc32 | {"labels_v2/t.npy": 1}))
 
 
 def test_the_digest_is_that_of_earlier_versions(roots):
