@@ -21,8 +21,6 @@ from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.predictions import save_predictions
 from etram_mmdet.evaluation.protocols import get_protocols
 from etram_mmdet.evaluation.results import (
-    NO_BOXES,
-    Boxes,
     FrameResult,
     check_labels,
     make_boxes,
@@ -199,17 +197,18 @@ def frame_of(sample: dict, num_classes: int) -> FrameResult:
     """
     recording = str(sample["recording"])
     t_us = int(sample["t_us"])
-    place = place_of(recording, t_us)
+    columns = dict(
+        truth=_columns(sample["gt_instances"]),
+        found=_columns(sample["pred_instances"], ("scores", "class_scores")),
+    )
+    if "ignored_instances" in sample:
+        columns["ignored"] = _columns(sample["ignored_instances"])
     frame = FrameResult(
         recording=recording,
         t_us=t_us,
-        truth=make_boxes(place, "ground truth", **_columns(sample["gt_instances"], ())),
-        found=make_boxes(
-            place, "detections", **_columns(sample["pred_instances"], ("scores", "class_scores"))
-        ),
+        **make_boxes(place_of(recording, t_us), **columns),
         scale=int(sample.get("scale", 1)),
         hw=tuple(map(int, sample["img_shape"])) if "img_shape" in sample else None,
-        ignored=_ignored(sample, place),
         start_us=int(sample.get("start_us", 0)),
         step_us=int(sample.get("step_us", STEP_US)),
     )
@@ -217,13 +216,7 @@ def frame_of(sample: dict, num_classes: int) -> FrameResult:
     return frame
 
 
-def _ignored(sample: dict, place: str) -> Boxes:
-    if "ignored_instances" not in sample:
-        return NO_BOXES
-    return make_boxes(place, "ignored", **_columns(sample["ignored_instances"], ()))
-
-
-def _columns(instances: dict, scores: Sequence[str]) -> dict[str, np.ndarray]:
+def _columns(instances: dict, scores: Sequence[str] = ()) -> dict[str, np.ndarray]:
     return dict(
         bboxes_xyxy=_numpy(get_box_tensor(instances["bboxes"]), np.float32).reshape(-1, 4),
         labels=_numpy(instances["labels"], np.int64),

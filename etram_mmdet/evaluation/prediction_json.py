@@ -196,18 +196,19 @@ def _frame_of(saved: dict, with_truth: bool) -> FrameResult:
     truth = {key: saved[key] if with_truth else saved.get(key, []) for key in _TRUTH}
     recording = str(saved["recording"])
     t_us = int(_whole(saved["t_us"]))
-    place = place_of(recording, t_us)
+    boxes = make_boxes(
+        place_of(recording, t_us),
+        truth=_boxes(truth["gt_bboxes"], truth["gt_labels"]),
+        found=_boxes(saved["bboxes"], saved["labels"]) | _scores(saved),
+        ignored=_boxes(*(saved.get(key, []) for key in _IGNORED)),
+    )
     hw = saved.get("hw")
     return FrameResult(
         recording=recording,
         t_us=t_us,
-        truth=make_boxes(place, "ground truth", **_boxes(truth["gt_bboxes"], truth["gt_labels"])),
-        found=make_boxes(
-            place, "detections", **_boxes(saved["bboxes"], saved["labels"]), **_scores(saved)
-        ),
+        **boxes,
         scale=int(_positive(saved.get("scale") or 1)),
         hw=None if hw is None else tuple(_positive(hw).reshape(2).tolist()),
-        ignored=make_boxes(place, "ignored", **_boxes(*(saved.get(key, []) for key in _IGNORED))),
         start_us=int(_whole(saved.get("start_us", 0))),
         step_us=int(_positive(saved.get("step_us") or STEP_US)),
     )

@@ -21,7 +21,7 @@ import numpy as np
 from etram_mmdet.evaluation.box_columns import BoxColumns
 from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.prediction_checks import are_sound, check_frame
-from etram_mmdet.evaluation.results import NO_BOXES, FrameResult, make_boxes, place_of
+from etram_mmdet.evaluation.results import NO_BOXES, FrameResult
 from etram_mmdet.events.formats.npy import open_archive, read_header
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, check_is_file, has_cause
@@ -139,19 +139,8 @@ def frames_of(
     frames = columns.frames()
     if not are_sound(columns, num_classes):
         for frame in frames:  # one of them has a wrong value
-            _check(frame, num_classes)
+            check_frame(frame, num_classes)
     return frames
-
-
-def _check(frame: FrameResult, num_classes: int) -> None:
-    place = place_of(*frame.key)
-    for what, boxes in (
-        ("ground truth", frame.truth),
-        ("detections", frame.found),
-        ("ignored", frame.ignored),
-    ):
-        make_boxes(place, what, **vars(boxes))
-    check_frame(frame, num_classes)
 
 
 def _check_lengths(boxes: BoxColumns) -> None:
