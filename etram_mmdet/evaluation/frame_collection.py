@@ -16,8 +16,7 @@ _WAITING = 1024  # frames
 class CollectedFrames:
     """Frames in the order in which they arrive, kept as columns.
 
-    Only the last few are objects of their own. A frame of 100 detections takes half as much memory
-    in columns as in objects.
+    Only the last few are objects of their own.
     """
 
     def __init__(self) -> None:
