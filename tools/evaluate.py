@@ -74,7 +74,8 @@ def with_data(
 
     from etram_mmdet.engine.config.load import load_config
     from etram_mmdet.engine.config.refusals import refused_settings
-    from etram_mmdet.evaluation.predictions import truth_of, with_truth_of
+    from etram_mmdet.evaluation.ground_truth import truth_of
+    from etram_mmdet.evaluation.predictions import with_truth_of
 
     init_default_scope("mmdet")
     cfg = load_config(args.config, args.cfg_options)

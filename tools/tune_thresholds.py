@@ -86,6 +86,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    from etram_mmdet.evaluation.frame_columns import FrameColumns
     from etram_mmdet.evaluation.operating_points import report
     from etram_mmdet.evaluation.operating_points.goals import GOALS
     from etram_mmdet.evaluation.operating_points.tuning import Options, stricter_nms, tune
@@ -104,7 +105,7 @@ def main() -> None:
                 frames=[frame._replace(step_us=step_us) for frame in saved.frames]
             )
         # Boxes are cut to the frame, as in a film or a CSV file.
-        frames, _ = PROTOCOLS["coco"].select(saved.frames)
+        frames, _ = PROTOCOLS["coco"].select_columns(FrameColumns.of(saved.frames))
         nms_ious = stricter_nms(saved, args.predictions) if args.nms else ()
         tuned = tune(
             frames,

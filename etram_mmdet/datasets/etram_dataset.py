@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -177,13 +177,28 @@ class ETraMDataset(BaseDataset):
         return self.__dict__
 
     def load_sequences(self, data_root: Path, classes: ClassSet) -> list[RecordingFrames]:
+        return list(self._each_sequence(data_root, classes))
+
+    def _each_sequence(self, data_root: Path, classes: ClassSet) -> Iterator[RecordingFrames]:
         folders = sequence_folders(data_root / self.split)
+        for folder in folders:
+            yield FolderSequence(folder, self.representation, self.window_us, classes)
         if self.test_mode:
             self._warn(boxes_forgotten(folders))
-        return [
-            FolderSequence(folder, self.representation, self.window_us, classes)
-            for folder in folders
-        ]
+
+    def frame_hw(self) -> tuple[int, int]:
+        """Height and width of a frame, in network pixels.
+
+        A data set with ``lazy_init`` reads its recordings up to the first with labels, and all of
+        them if ``indices`` or a ``load_sequences`` of a subclass chooses some.
+        """
+        chooses = type(self).load_sequences is not ETraMDataset.load_sequences
+        if not (self._fully_initialized or self.indices is not None or chooses):
+            for sequence in self._each_sequence(self.data_root, self.classes):
+                if len(sequence.labelled):
+                    return sequence.hw
+        self.full_init()
+        return self.sequences[0].hw
 
     def read_frames(self, sequence: RecordingFrames, request: ClipRequest) -> np.ndarray:
         """The frames of a clip before padding: (n, C, H, W)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter, OrderedDict
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,7 @@ class RawEventDataset(ETraMDataset):
         self._recently_read: OrderedDict[str, RecordingSequence] = OrderedDict()
         super().__init__(*args, **kwargs)
 
-    def load_sequences(self, data_root: Path, classes: ClassSet) -> list[RecordingFrames]:
+    def _each_sequence(self, data_root: Path, classes: ClassSet) -> Iterator[RecordingFrames]:
         reading = dict(self.reading)
         keep_implausible = reading.pop("keep_implausible", False)
         settings = PreprocessSettings(
@@ -100,21 +101,22 @@ class RawEventDataset(ETraMDataset):
             **checked_reading(reading),
         )
         sources, problems = find_sources(data_root, self.label_files)
-        sequences = []
+        dropped: Counter[str] = Counter()
         for source in (s for s in sources if s.split == self.split):
             try:
-                sequences.append(RecordingSequence(source, settings, classes, keep_implausible))
+                sequence = RecordingSequence(source, settings, classes, keep_implausible)
             except InputError as error:
                 problems.append(str(error))
+                continue
+            dropped += Counter(sequence.dropped)
+            yield sequence
         for problem in problems:
             print_log(f"recording left out: {problem}", "current", logging.WARNING)
-        dropped = sum((Counter(sequence.dropped) for sequence in sequences), Counter())
         if dropped:
             listed = ", ".join(f"{rule} {count}" for rule, count in sorted(dropped.items()))
             print_log(
                 f"{self.folder}: boxes left out, by rule: {listed}", "current", logging.WARNING
             )
-        return sequences
 
     def read_frames(self, sequence: RecordingSequence, request: ClipRequest) -> np.ndarray:
         self._recently_read[sequence.name] = sequence

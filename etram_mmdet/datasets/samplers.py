@@ -19,6 +19,7 @@ import heapq
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
@@ -52,6 +53,12 @@ def cut(segment: Segment, k: int, clip_length: int, **request) -> ClipRequest:
     start = segment.start + k * clip_length
     stop = min(start + clip_length, segment.stop)
     return ClipRequest(segment.recording, start, stop, **request)
+
+
+def _clips_of(segments: Segments, clip_length: int) -> np.ndarray:
+    """Number of clips in each segment, as :func:`num_clips` counts them."""
+    rows = segments.rows
+    return -(-(rows[:, 2] - rows[:, 1]) // clip_length)
 
 
 class _Lanes:
@@ -200,9 +207,32 @@ class StreamBatchSampler(Sampler):
         """
         if self.mode == "random":
             return math.ceil(len(self.dataset.single_clips) / (self.batch_size * self.world_size))
-        rows = Segments.of(self.dataset.segments).rows
-        clips = int((-(-(rows[:, 2] - rows[:, 1]) // self.dataset.clip_length)).sum())
+        segments = Segments.of(self.dataset.segments)
+        clips = int(_clips_of(segments, self.dataset.clip_length).sum())
         return math.ceil(clips / (self.stream_rows * self.world_size))
+
+
+class _EvalLane:
+    """Recordings one after another; a clip becomes an object when it is asked for."""
+
+    def __init__(self, number: int, segments: Segments, clip_length: int) -> None:
+        self.number = number
+        self.segments = segments
+        self.clip_length = clip_length
+        # number of the first clip of each segment, and number of clips
+        self._first = np.append(0, np.cumsum(_clips_of(segments, clip_length)))
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def clip(self, i: int) -> ClipRequest:
+        """Clip ``i`` of the lane, or an empty one behind its last."""
+        if i >= len(self):
+            return ClipRequest(0, 0, 0, is_first=True, lane=self.number, seed=())
+        place = int(np.searchsorted(self._first, i, side="right")) - 1
+        k = i - int(self._first[place])
+        segment = self.segments[place]
+        return cut(segment, k, self.clip_length, is_first=k == 0, lane=self.number, seed=())
 
 
 @DATA_SAMPLERS.register_module()
@@ -229,26 +259,21 @@ class StreamEvalBatchSampler(Sampler):
         self.lanes = self._place(batch_size * world_size)
         self.length = max(map(len, self.lanes))
 
-    def _place(self, lanes: int) -> list[list[ClipRequest]]:
+    def _place(self, lanes: int) -> list[_EvalLane]:
         length = self.dataset.clip_length
-        placed: list[list[ClipRequest]] = [[] for _ in range(lanes)]
-        for segment in sorted(self.dataset.segments, key=lambda s: (s.start - s.stop, s.recording)):
-            lane = min(range(lanes), key=lambda i: (len(placed[i]), i))
-            placed[lane] += [
-                cut(segment, k, length, is_first=k == 0, lane=lane, seed=())
-                for k in range(num_clips(segment, length))
-            ]
-        return placed
+        rows = Segments.of(self.dataset.segments).rows
+        rows = rows[np.lexsort((rows[:, 0], rows[:, 1] - rows[:, 2]))]
+        lane_of = np.empty(len(rows), np.int64)
+        free_at = [(0, lane) for lane in range(lanes)]  # heap of (clips so far, lane)
+        for place, clips in enumerate(_clips_of(Segments(rows), length).tolist()):
+            start, lane_of[place] = free_at[0]
+            heapq.heapreplace(free_at, (start + clips, free_at[0][1]))
+        return [_EvalLane(i, Segments(rows[lane_of == i]), length) for i in range(lanes)]
 
     def __iter__(self) -> Iterator[list[ClipRequest]]:
-        first = self.rank * self.batch_size
+        lanes = self.lanes[self.rank * self.batch_size :][: self.batch_size]
         for i in range(self.length):
-            rows = range(first, first + self.batch_size)
-            yield [self.lanes[r][i] if i < len(self.lanes[r]) else self._padding(r) for r in rows]
-
-    @staticmethod
-    def _padding(lane: int) -> ClipRequest:
-        return ClipRequest(0, 0, 0, is_first=True, lane=lane, seed=())
+            yield [lane.clip(i) for lane in lanes]
 
     def __len__(self) -> int:
         return self.length

@@ -52,7 +52,7 @@ class Headline(NamedTuple):
 
 
 def evaluate(
-    frames: Sequence[FrameResult],
+    frames: Sequence[FrameResult] | FrameColumns,
     classes: Sequence[str],
     protocols: Sequence[Protocol],
     log: Callable[[str], object],

@@ -16,15 +16,14 @@ from mmengine.runner import Runner
 from torch import Tensor
 
 from etram_mmdet.evaluation.evaluate import Headline, evaluate
+from etram_mmdet.evaluation.frame_collection import CollectedFrames, merge
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.predictions import save_predictions
 from etram_mmdet.evaluation.protocols import get_protocols
 from etram_mmdet.evaluation.results import (
-    NO_BOXES,
-    Boxes,
     FrameResult,
     check_labels,
     make_boxes,
-    merge,
     place_of,
 )
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
@@ -52,8 +51,7 @@ class EventCocoMetric(BaseMetric):
             ``("coco",)``.
 
     Attributes:
-        frames: after ``evaluate``, on the main process: boxes of every frame by (recording, t_us),
-            sorted.
+        columns: after ``evaluate``, on the main process: all frames, sorted by (recording, t_us).
         headline: after ``evaluate``, on the main process: frames, classes and breakdown under the
             first protocol.
 
@@ -64,8 +62,14 @@ class EventCocoMetric(BaseMetric):
     def __init__(self, protocols: Sequence[str] = ("coco",)) -> None:
         super().__init__()
         self.protocols = get_protocols(protocols)
-        self.frames: dict[tuple[str, int], FrameResult] = {}
+        self.results = CollectedFrames()
+        self.columns: FrameColumns | None = None
         self.headline: Headline | None = None
+
+    @property
+    def frames(self) -> dict[tuple[str, int], FrameResult]:
+        """The frames of ``columns`` by (recording, t_us). Each access makes new objects."""
+        return {} if self.columns is None else {each.key: each for each in self.columns.frames()}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Keep the labelled frames of a batch.
@@ -92,39 +96,39 @@ class EventCocoMetric(BaseMetric):
                 item of the dataset is a clip of several frames, so that cut would silently lose
                 most frames.
         """
-        per_rank = gather_object(self.results, dst=0)
+        per_rank = gather_object(self.results.columns(), dst=0)
+        self.results.clear()
+        self.columns = None  # so that no earlier result stays if this evaluation fails
+        self.headline = None
         outcome: list[Any] = [None]
         if is_main_process():
             try:
-                outcome = [self.compute_metrics([frame for part in per_rank for frame in part])]
+                outcome = [self.compute_metrics(merge(per_rank))]
             except InputError as error:  # raised on every rank below, or the other ranks would hang
                 outcome = [error]
         broadcast_object_list(outcome)
-        self.results.clear()
         if isinstance(outcome[0], InputError):
             raise outcome[0]
         return outcome[0]
 
-    def compute_metrics(self, results: list[FrameResult]) -> dict[str, float]:
+    def compute_metrics(self, results: FrameColumns) -> dict[str, float]:
         """Metrics of the merged frames under each protocol; the tables go to the log.
 
         Args:
-            results: frames of all processes.
+            results: frames of all processes, each once, sorted by (recording, t_us).
 
         Raises:
             InputError: there are no frames, or no box is left under the headline protocol.
         """
-        self.frames = {}  # so that no earlier result stays if this evaluation fails
-        self.headline = None
-        if not results:
+        if not results.count:
             raise InputError(
                 "no labelled frame reached the metric; expected data samples with recording and "
                 "t_us that are neither is_labelled=False nor is_padding=True: check the labels of "
                 "the evaluated split and its sampler"
             )
-        self.frames = merge(results)
+        self.columns = results
         metrics, self.headline = evaluate(
-            list(self.frames.values()),
+            results,
             self._classes,
             self.protocols,
             lambda text: print_log(text, logger="current"),
@@ -174,7 +178,7 @@ def save_evaluated(runner: Runner, path: Path) -> None:
     test_cfg = runner.cfg.model.get("test_cfg") or {}
     save_predictions(
         path,
-        metric.frames.values(),
+        metric.columns,
         metric.dataset_meta["classes"],
         dict(test_cfg),
         runner.cfg.get("load_from") or "",
@@ -193,17 +197,18 @@ def frame_of(sample: dict, num_classes: int) -> FrameResult:
     """
     recording = str(sample["recording"])
     t_us = int(sample["t_us"])
-    place = place_of(recording, t_us)
+    columns = dict(
+        truth=_columns(sample["gt_instances"]),
+        found=_columns(sample["pred_instances"], ("scores", "class_scores")),
+    )
+    if "ignored_instances" in sample:
+        columns["ignored"] = _columns(sample["ignored_instances"])
     frame = FrameResult(
         recording=recording,
         t_us=t_us,
-        truth=make_boxes(place, "ground truth", **_columns(sample["gt_instances"], ())),
-        found=make_boxes(
-            place, "detections", **_columns(sample["pred_instances"], ("scores", "class_scores"))
-        ),
+        **make_boxes(place_of(recording, t_us), **columns),
         scale=int(sample.get("scale", 1)),
         hw=tuple(map(int, sample["img_shape"])) if "img_shape" in sample else None,
-        ignored=_ignored(sample, place),
         start_us=int(sample.get("start_us", 0)),
         step_us=int(sample.get("step_us", STEP_US)),
     )
@@ -211,13 +216,7 @@ def frame_of(sample: dict, num_classes: int) -> FrameResult:
     return frame
 
 
-def _ignored(sample: dict, place: str) -> Boxes:
-    if "ignored_instances" not in sample:
-        return NO_BOXES
-    return make_boxes(place, "ignored", **_columns(sample["ignored_instances"], ()))
-
-
-def _columns(instances: dict, scores: Sequence[str]) -> dict[str, np.ndarray]:
+def _columns(instances: dict, scores: Sequence[str] = ()) -> dict[str, np.ndarray]:
     return dict(
         bboxes_xyxy=_numpy(get_box_tensor(instances["bboxes"]), np.float32).reshape(-1, 4),
         labels=_numpy(instances["labels"], np.int64),

@@ -2,103 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from etram_mmdet.evaluation.results import NO_BOXES, Boxes, FrameResult
+from etram_mmdet.evaluation.box_columns import BoxColumns
+from etram_mmdet.evaluation.results import FrameResult
 
-
-class BoxColumns(NamedTuple):
-    """N boxes of one kind in F frames, frame by frame.
-
-    Attributes:
-        counts: (F,) number of boxes of each frame.
-        bboxes_xyxy: (N, 4) floats, network pixels.
-        labels: (N,) int64, class numbers.
-        scores: (N,) floats from 0 to 1. Default: none, as for ground truth.
-        class_scores: (N,) floats from 0 to 1. Default: none.
-        has_class_scores: (F,) bool, whether ``class_scores`` of the frame are known. Default: none
-            are.
-    """
-
-    counts: np.ndarray
-    bboxes_xyxy: np.ndarray
-    labels: np.ndarray
-    scores: np.ndarray | None = None
-    class_scores: np.ndarray | None = None
-    has_class_scores: np.ndarray | None = None
-
-    @classmethod
-    def of(cls, boxes_of_frame: Sequence[Boxes]) -> BoxColumns:
-        """Join the boxes of frames; track numbers and names of classes are left out.
-
-        Args:
-            boxes_of_frame: boxes of each frame, all with scores or all without.
-        """
-        columns = cls(
-            np.array([len(boxes.labels) for boxes in boxes_of_frame], np.int64),
-            _joined(NO_BOXES.bboxes_xyxy, [boxes.bboxes_xyxy for boxes in boxes_of_frame]),
-            _joined(NO_BOXES.labels, [boxes.labels for boxes in boxes_of_frame]),
-        )
-        if any(boxes.scores is None for boxes in boxes_of_frame):
-            return columns
-        is_known = [boxes.class_scores is not None for boxes in boxes_of_frame]
-        filled = [  # with the scores in place of unknown ones
-            boxes.class_scores if known else boxes.scores
-            for boxes, known in zip(boxes_of_frame, is_known, strict=True)
-        ]
-        nothing = np.empty(0, np.float32)
-        return columns._replace(
-            scores=_joined(nothing, [boxes.scores for boxes in boxes_of_frame]),
-            class_scores=_joined(nothing, filled),
-            has_class_scores=np.array(is_known, bool),
-        )
-
-    def per_box(self, of_frame: np.ndarray) -> np.ndarray:
-        """Repeat a value of each frame for all its boxes: (N, ...).
-
-        Args:
-            of_frame: (F, ...) value of each frame.
-        """
-        return np.repeat(of_frame, self.counts, axis=0)
-
-    def where(self, frames: np.ndarray, boxes: np.ndarray | None = None) -> BoxColumns:
-        """Select frames and boxes.
-
-        Args:
-            frames: (F,) bool, whether each frame stays.
-            boxes: (N,) bool, whether each box stays if its frame does. Default: all.
-        """
-        if frames.all() and (boxes is None or boxes.all()):
-            return self
-        keep = self.per_box(frames)
-        keep &= True if boxes is None else boxes
-        before = np.append(0, np.cumsum(keep))
-        counts = np.diff(before[np.append(0, np.cumsum(self.counts))])[frames]
-        *of_boxes, of_frames = self[1:]
-        kept = [column if column is None else column[keep] for column in of_boxes]
-        return BoxColumns(counts, *kept, of_frames if of_frames is None else of_frames[frames])
-
-    def boxes_of_frames(self) -> list[Boxes]:
-        """Boxes of each frame, which share the memory of the columns and are not checked."""
-        names = ["bboxes_xyxy", "labels"] + (["scores"] if self.scores is not None else [])
-        parts = zip(*(self._split(getattr(self, name)) for name in names), strict=True)
-        boxes = [NO_BOXES.replaced(**dict(zip(names, part, strict=True))) for part in parts]
-        if self.class_scores is None:
-            return boxes
-        return [
-            each.replaced(class_scores=values) if is_known else each
-            for each, values, is_known in zip(
-                boxes, self._split(self.class_scores), self.has_class_scores.tolist(), strict=True
-            )
-        ]
-
-    def _split(self, values: np.ndarray) -> list[np.ndarray]:
-        ends = np.cumsum(self.counts).tolist()
-        return [values[start:stop] for start, stop in pairwise([0, *ends])]
+_AT_ONCE = 1024  # frames that are objects at a time
 
 
 class FrameColumns(NamedTuple):
@@ -152,6 +64,26 @@ class FrameColumns(NamedTuple):
             BoxColumns.of([frame.ignored for frame in frames]),
         )
 
+    @classmethod
+    def joined(cls, parts: Sequence[FrameColumns]) -> FrameColumns:
+        """The frames of all parts, in order; names of recordings become ascending.
+
+        Args:
+            parts: one or more.
+        """
+        parts = [part for part in parts if part.count] or parts[:1]
+        names = sorted({name for part in parts for name in part.names})
+        number = {name: i for i, name in enumerate(names)}
+        recordings = [_whole([number[name] for name in each.names]) for each in parts]
+        if len(parts) == 1:
+            return parts[0]._replace(names=names, recordings=recordings[0][parts[0].recordings])
+        return cls(
+            names,
+            np.concatenate([of[p.recordings] for of, p in zip(recordings, parts, strict=True)]),
+            *map(np.concatenate, zip(*(part[2:7] for part in parts), strict=True)),
+            *map(BoxColumns.joined, zip(*(part[7:] for part in parts), strict=True)),
+        )
+
     @property
     def count(self) -> int:
         """Number of frames."""
@@ -185,6 +117,36 @@ class FrameColumns(NamedTuple):
             self.ignored.where(frames, ignored),
         )
 
+    def taken(self, frames: np.ndarray) -> FrameColumns:
+        """Take frames in another order.
+
+        Args:
+            frames: (M,) numbers of the frames.
+        """
+        if np.array_equal(frames, np.arange(self.count)):
+            return self
+        return FrameColumns(
+            self.names,
+            *(column[frames] for column in self[1:7]),
+            *(boxes.taken(frames) for boxes in self[7:]),
+        )
+
+    def of_recording(self, name: str) -> FrameColumns:
+        """The frames of one recording.
+
+        Args:
+            name: name of the recording.
+        """
+        number = self.names.index(name) if name in self.names else -1
+        return self.taken(np.flatnonzero(self.recordings == number))
+
+    def each(self) -> Iterator[FrameResult]:
+        """The frames one by one, of which only some are objects at a time."""
+        boxes = zip(*(boxes.portions(_AT_ONCE) for boxes in self[7:]), strict=True)
+        for start, of_boxes in zip(range(0, self.count, _AT_ONCE), boxes, strict=True):
+            of_frames = (column[start : start + _AT_ONCE] for column in self[1:7])
+            yield from FrameColumns(self.names, *of_frames, *of_boxes).frames()
+
     def frames(self) -> list[FrameResult]:
         """The frames, whose boxes are not checked."""
         columns = (
@@ -199,10 +161,6 @@ class FrameColumns(NamedTuple):
             self.step_us.tolist(),
         )
         return [FrameResult(*row) for row in zip(*columns, strict=True)]
-
-
-def _joined(nothing: np.ndarray, arrays: Sequence[np.ndarray]) -> np.ndarray:
-    return np.concatenate([nothing, *arrays])
 
 
 def _whole(values: list) -> np.ndarray:

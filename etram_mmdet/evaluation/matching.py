@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numba import njit
 
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.pairs import BoxTable, Overlaps, Pairs
 from etram_mmdet.evaluation.results import FrameResult
 
@@ -81,7 +82,7 @@ def is_inside_out(areas_px2: np.ndarray) -> np.ndarray:
 
 
 def match(
-    frames: Sequence[FrameResult],
+    frames: Sequence[FrameResult] | FrameColumns,
     iou_thresholds: np.ndarray = IOU_THRESHOLDS,
     by_class: bool = True,
     is_ignored: Callable[[np.ndarray], np.ndarray] = is_inside_out,

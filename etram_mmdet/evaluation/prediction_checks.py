@@ -6,8 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from etram_mmdet.evaluation.frame_columns import BoxColumns, FrameColumns
-from etram_mmdet.evaluation.results import FrameResult, check_labels, place_of
+from etram_mmdet.evaluation.box_columns import BoxColumns
+from etram_mmdet.evaluation.frame_columns import FrameColumns
+from etram_mmdet.evaluation.results import (
+    KINDS,
+    FrameResult,
+    check_labels,
+    make_boxes,
+    place_of,
+)
 from etram_mmdet.utils.errors import InputError
 
 _OUTSIDE_PX = 1.0  # tolerance, larger than any rounding
@@ -15,21 +22,19 @@ _MOST = 0.5  # share of detections; in pixels half as large, three of four boxes
 
 
 def check_frame(frame: FrameResult, num_classes: int) -> None:
-    """Check labels and corners of all boxes of a frame, and that its truth lies inside the frame.
+    """Check all boxes of a frame, their labels and corners, and that its truth lies inside it.
 
     Args:
         frame: frame to check. Truth is checked against the border only if ``frame.hw`` is known.
         num_classes: number of classes.
 
     Raises:
-        InputError: a label has no class, a box ends before it begins, or truth lies outside.
+        InputError: `Boxes` refuses a column, a label has no class, a box ends before it begins, or
+            truth lies outside.
     """
+    make_boxes(place_of(*frame.key), **{kind: vars(getattr(frame, kind)) for kind in KINDS})
     check_labels(frame, num_classes)
-    for what, boxes in (
-        ("detections", frame.found),
-        ("ground truth", frame.truth),
-        ("ignored", frame.ignored),
-    ):
+    for what, boxes in frame.kinds():
         corners = boxes.bboxes_xyxy
         inside_out = (corners[:, 2:] < corners[:, :2]).any(1)
         if inside_out.any():

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from functools import partial
 
 import numpy as np
 
-from etram_mmdet.evaluation.frame_columns import BoxColumns, FrameColumns
+from etram_mmdet.evaluation.box_columns import BoxColumns
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.prediction_checks import are_sound, check_frame
 from etram_mmdet.evaluation.prediction_values import (
     DEFAULTS,
-    KINDS,
     LISTS,
+    VALUES,
     WRONG_VALUES,
     frame_size,
     positive_numbers,
     recording_name,
     whole_numbers,
 )
-from etram_mmdet.evaluation.results import Boxes, FrameResult, make_boxes, place_of
+from etram_mmdet.evaluation.results import FrameResult, make_boxes, place_of
 
 
 def pieces_of(header: dict, frames: Iterable[FrameResult]) -> Iterator[str]:
@@ -184,17 +184,17 @@ def _frame_of(number: int, saved: dict, with_truth: bool) -> FrameResult:
         raise ValueError(f"frames[{number}] is {saved!r:.80}, expected an object")
     recording, t_us = (_value(saved, f"frames[{number}]", key) for key in ("recording", "t_us"))
     place = place_of(recording, t_us)
-    value = partial(_value, saved, place)
+    boxes = make_boxes(
+        place,
+        truth=_boxes(saved, place, "gt_", not with_truth),
+        found=_boxes(saved, place, "") | _scores(saved, place),
+        ignored=_boxes(saved, place, "ignored_", True),
+    )
     return FrameResult(
         recording=recording,
         t_us=t_us,
-        truth=_boxes(saved, place, "ground truth", "gt_", not with_truth),
-        found=_found(saved, place),
-        scale=value("scale"),
-        hw=value("hw"),
-        ignored=_boxes(saved, place, "ignored", "ignored_", True),
-        start_us=value("start_us"),
-        step_us=value("step_us"),
+        **boxes,
+        **{key: _value(saved, place, key) for key in DEFAULTS},
     )
 
 
@@ -206,22 +206,23 @@ def _value(saved: dict, place: str, key: str) -> object:
     if key not in saved:
         raise ValueError(f"{place} has no {key!r}")
     try:
-        return value if isinstance(value, np.ndarray) else KINDS[key].convert(value)
+        return value if isinstance(value, np.ndarray) else VALUES[key].convert(value)
     except WRONG_VALUES as error:
-        expected = KINDS[key].expected
+        expected = VALUES[key].expected
         raise ValueError(f"{place}: {key}: {value!r:.80}, expected {expected}") from error
 
 
-def _boxes(saved: dict, place: str, what: str, prefix: str, is_optional: bool) -> Boxes:
+def _boxes(
+    saved: dict, place: str, prefix: str, is_optional: bool = False
+) -> dict[str, np.ndarray]:
     given = {f"{prefix}bboxes": [], f"{prefix}labels": []} | saved if is_optional else saved
     bboxes, labels = (_value(given, place, f"{prefix}{key}") for key in ("bboxes", "labels"))
-    return make_boxes(place, what, bboxes_xyxy=bboxes, labels=labels)
+    return dict(bboxes_xyxy=bboxes, labels=labels)
 
 
-def _found(saved: dict, place: str) -> Boxes:
+def _scores(saved: dict, place: str) -> dict[str, np.ndarray]:
     scores = _value(saved, place, "scores")
-    columns = dict(scores=scores)
-    if saved.get("class_scores", None if len(scores) else []) is not None:
-        columns["class_scores"] = _value(dict(class_scores=[]) | saved, place, "class_scores")
-    bboxes, labels = (_value(saved, place, key) for key in ("bboxes", "labels"))
-    return make_boxes(place, "detections", bboxes_xyxy=bboxes, labels=labels, **columns)
+    if saved.get("class_scores", None if len(scores) else []) is None:
+        return dict(scores=scores)
+    class_scores = _value(dict(class_scores=[]) | saved, place, "class_scores")
+    return dict(scores=scores, class_scores=class_scores)

@@ -14,14 +14,16 @@ import json
 import math
 import zipfile
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.evaluation.frame_columns import BoxColumns, FrameColumns
+from etram_mmdet.evaluation.box_columns import BoxColumns
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.prediction_checks import are_sound, check_frame
 from etram_mmdet.evaluation.prediction_values import LARGEST
-from etram_mmdet.evaluation.results import NO_BOXES, FrameResult, make_boxes, place_of
+from etram_mmdet.evaluation.results import NO_BOXES, FrameResult
 from etram_mmdet.events.formats.npy import open_archive, read_header
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, check_is_file, has_cause
@@ -32,7 +34,7 @@ _OF_FRAMES = dict(
 _KINDS = dict(found="", truth="gt_", ignored="ignored_")  # prefixes of the names
 
 
-def write(path: Path, header: dict, frames: list[FrameResult]) -> None:
+def write(path: Path, header: dict, frames: Iterable[FrameResult] | FrameColumns) -> None:
     """Write a file of predictions.
 
     Args:
@@ -40,7 +42,7 @@ def write(path: Path, header: dict, frames: list[FrameResult]) -> None:
         header: content of the file beside its frames.
         frames: evaluated frames.
     """
-    columns = FrameColumns.of(frames)
+    columns = frames if isinstance(frames, FrameColumns) else FrameColumns.of(list(frames))
     text = json.dumps(header | dict(recordings=columns.names)).encode()
     arrays = dict(header=np.frombuffer(text, np.uint8), hw=columns.hw)
     for name, attribute in _OF_FRAMES.items():
@@ -155,19 +157,8 @@ def frames_of(
     frames = columns.frames()
     if not are_sound(columns, num_classes):
         for frame in frames:  # one of them has a wrong value
-            _check(frame, num_classes)
+            check_frame(frame, num_classes)
     return frames
-
-
-def _check(frame: FrameResult, num_classes: int) -> None:
-    place = place_of(*frame.key)
-    for what, boxes in (
-        ("ground truth", frame.truth),
-        ("detections", frame.found),
-        ("ignored", frame.ignored),
-    ):
-        make_boxes(place, what, **vars(boxes))
-    check_frame(frame, num_classes)
 
 
 def _check_lengths(boxes: BoxColumns, prefix: str) -> None:

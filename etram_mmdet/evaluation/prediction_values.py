@@ -27,7 +27,7 @@ WRONG_VALUES = (
 )
 
 
-class Kind(NamedTuple):
+class Value(NamedTuple):
     """What stands under a key of a frame.
 
     Attributes:
@@ -131,11 +131,11 @@ def _list(values: object) -> list:
     return values
 
 
-_CORNERS = Kind(corners, "a list of boxes [x1, y1, x2, y2]")
-_FLOATS = Kind(floats, "a list of numbers")
-_LABELS = Kind(labels, "a list of whole numbers")
-_WHOLE = Kind(_whole, "a whole number below 2^53")
-_POSITIVE = Kind(_positive, "a whole number of at least 1")
+_CORNERS = Value(corners, "a list of boxes [x1, y1, x2, y2]")
+_FLOATS = Value(floats, "a list of numbers")
+_LABELS = Value(labels, "a list of whole numbers")
+_WHOLE = Value(_whole, "a whole number below 2^53")
+_POSITIVE = Value(_positive, "a whole number of at least 1")
 LISTS = dict(
     bboxes=_CORNERS,
     gt_bboxes=_CORNERS,
@@ -146,13 +146,13 @@ LISTS = dict(
     scores=_FLOATS,
     class_scores=_FLOATS,
 )
-KINDS = LISTS | dict(
-    recording=Kind(recording_name, "a name"),
+VALUES = LISTS | dict(
+    recording=Value(recording_name, "a name"),
     t_us=_WHOLE,
     start_us=_WHOLE,
     step_us=_POSITIVE,
     scale=_POSITIVE,
-    hw=Kind(frame_size, "height and width, whole numbers of at least 1"),
+    hw=Value(frame_size, "height and width, whole numbers of at least 1"),
 )
 # Values of a frame under whose key there is nothing, or null.
 DEFAULTS = dict(start_us=0, step_us=STEP_US, scale=1, hw=None)

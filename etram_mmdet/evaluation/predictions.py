@@ -28,15 +28,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from etram_mmdet.evaluation import prediction_json, prediction_npz
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.prediction_checks import check_pixels
 from etram_mmdet.evaluation.prediction_values import WRONG_VALUES
-from etram_mmdet.evaluation.results import Boxes, FrameResult, place_of
+from etram_mmdet.evaluation.results import FrameResult, place_of
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 from etram_mmdet.utils.json_files import read_json
 
 if TYPE_CHECKING:
-    from etram_mmdet.datasets.etram_dataset import ETraMDataset
     from etram_mmdet.evaluation.protocols import Protocol
 
 FORMAT_VERSION = 2
@@ -67,7 +67,7 @@ class Predictions(NamedTuple):
 
 def save_predictions(
     path: Path,
-    frames: Iterable[FrameResult],
+    frames: Iterable[FrameResult] | FrameColumns,
     classes: Sequence[str],
     test_cfg: dict,
     checkpoint: str = "",
@@ -92,10 +92,11 @@ def save_predictions(
     )
     with atomic_write(path) as aside:
         if path.suffix == NPZ:
-            prediction_npz.write(aside, header, list(frames))
+            prediction_npz.write(aside, header, frames)
             return
+        each = frames.each() if isinstance(frames, FrameColumns) else frames
         with aside.open("w", encoding="utf-8") as file:
-            file.writelines(prediction_json.pieces_of(header, frames))
+            file.writelines(prediction_json.pieces_of(header, each))
 
 
 def load_predictions(path: Path, with_truth: bool = True) -> Predictions:
@@ -181,30 +182,6 @@ def check_may_judge(saved: Predictions, protocols: Iterable[Protocol], path: Pat
             f"{_remedy(path)}. If another detector wrote unclipped detections, put "
             f'"format_version": {FORMAT_VERSION} into the file'
         )
-
-
-def truth_of(dataset: ETraMDataset) -> dict[tuple[str, int], FrameResult]:
-    """Ground truth of every labelled frame of a data set, by (recording, t_us), without detections.
-
-    Args:
-        dataset: data set with the labels.
-    """
-    frames = [
-        FrameResult(
-            recording=sequence.name,
-            t_us=int(sequence.t_us[i]),
-            truth=Boxes(*sequence.boxes_of(i)),
-            found=Boxes.empty(),
-            scale=sequence.scale,
-            hw=sequence.hw,
-            ignored=Boxes(*sequence.ignored_of(i)),
-            start_us=sequence.start_us,
-            step_us=sequence.step_us,
-        )
-        for sequence in dataset.sequences
-        for i in sequence.labelled
-    ]
-    return {frame.key: frame for frame in frames}
 
 
 def with_truth_of(

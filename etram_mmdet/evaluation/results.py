@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import NamedTuple
 
@@ -142,6 +142,8 @@ def _check_column(
 
 
 NO_BOXES = Boxes(np.empty((0, 4), np.float32), np.empty(0, np.int64))
+# The kinds of boxes of a frame, and what messages call them.
+KINDS = dict(truth="ground truth", found="detections", ignored="ignored")
 
 
 class FrameResult(NamedTuple):
@@ -172,55 +174,33 @@ class FrameResult(NamedTuple):
     start_us: int = 0
     step_us: int = STEP_US
 
+    def kinds(self) -> Iterator[tuple[str, Boxes]]:
+        """Name of each kind of boxes for messages, and the boxes."""
+        return ((name, getattr(self, kind)) for kind, name in KINDS.items())
+
     @property
     def key(self) -> tuple[str, int]:
         """Recording and time, which identify a frame on every worker and rank."""
         return self.recording, self.t_us
 
 
-def merge(frames: Iterable[FrameResult]) -> dict[tuple[str, int], FrameResult]:
-    """Collect frames of all workers, each once, sorted by (recording, t_us).
-
-    So no metric depends on how the work was distributed. A frame may come twice with equal boxes,
-    since shards are padded to equal length.
-
-    Args:
-        frames: frames in any order.
-
-    Returns:
-        The frames by (recording, t_us).
-
-    Raises:
-        InputError: a frame comes twice with different boxes.
-    """
-    merged: dict[tuple[str, int], FrameResult] = {}
-    for frame in frames:
-        other = merged.setdefault(frame.key, frame)
-        if other is not frame and other != frame:
-            raise InputError(
-                f"{place_of(*frame.key)} reached the metric twice with different boxes "
-                f"({len(other.found)} and {len(frame.found)} detections): two lanes or ranks read "
-                "the same stream. Expected each labelled frame once: let the sampler mark repeated "
-                "frames with is_padding=True"
-            )
-    return dict(sorted(merged.items()))
-
-
-def make_boxes(place: str, what: str, **columns) -> Boxes:
-    """Create `Boxes`; errors begin with the place and the kind of boxes.
+def make_boxes(place: str, **columns_of_kind: Mapping[str, object]) -> dict[str, Boxes]:
+    """Create `Boxes` of each kind; errors begin with the place and the kind.
 
     Args:
         place: recording and time, from `place_of`.
-        what: kind of boxes, such as "ground truth".
-        **columns: arguments of `Boxes`.
+        **columns_of_kind: arguments of `Boxes` by kind, see `KINDS`.
 
     Raises:
         InputError: as `Boxes` does.
     """
-    try:
-        return Boxes(**columns)
-    except InputError as error:
-        raise InputError(f"{place}: {what}: {error}") from error
+    made = {}
+    for kind, columns in columns_of_kind.items():
+        try:
+            made[kind] = Boxes(**columns)
+        except InputError as error:
+            raise InputError(f"{place}: {KINDS[kind]}: {error}") from error
+    return made
 
 
 def check_labels(frame: FrameResult, num_classes: int) -> None:
@@ -233,11 +213,7 @@ def check_labels(frame: FrameResult, num_classes: int) -> None:
     Raises:
         InputError: a label has no class; with recording and time.
     """
-    for what, boxes in (
-        ("ground truth", frame.truth),
-        ("detections", frame.found),
-        ("ignored", frame.ignored),
-    ):
+    for what, boxes in frame.kinds():
         unknown = np.unique(boxes.labels[(boxes.labels < 0) | (boxes.labels >= num_classes)])
         if unknown.size:
             raise InputError(

@@ -179,7 +179,9 @@ def complete_partition(cfg: Config) -> None:
     if not isinstance(backbone, dict) or not takes_key(backbone, "partition_size", MODELS):
         return
     try:
-        hw = DATASETS.build(dict(dataset_config(cfg), pipeline=[])).sequences[0].hw
+        # lazy, since a training reads other data, and the loader of a test reads these itself
+        dataset = DATASETS.build(dict(dataset_config(cfg), pipeline=[], lazy_init=True))
+        hw = dataset.frame_hw()
     except (InputError, TypeError) as error:
         raise InputError(
             "model.backbone.partition_size is left out, so it follows from the size of the frames, "

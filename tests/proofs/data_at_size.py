@@ -17,6 +17,7 @@ not count:
     objects   Python objects that the data set keeps, and how many of them a frame
     worker    memory of its own (private, not shared) that the data set costs a loading process:
               a worker that has touched every recording, less a worker of an empty data set
+    lists     folders that building the data set lists, per recording, by Python's audit events
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -63,6 +65,7 @@ from etram_mmdet.utils.text import table
 FRAMES = 5_000
 DIFFERENT = 8
 MOST_BOXES = 8
+LISTING = ("os.scandir", "os.listdir")
 WIDTH = 640
 HEIGHT = 360
 MIB = 1 << 20
@@ -158,6 +161,16 @@ def link(source: Path, target: Path) -> None:
             os.link(path, copy)
 
 
+def listed_by(call: Callable[[], object]) -> int:
+    """Number of folders that a call lists."""
+    counts: Counter[str] = Counter()
+    sys.addaudithook(lambda event, _: counts.update([event]) if event in LISTING else None)
+    call()
+    found = sum(counts.values())
+    counts.clear()
+    return found
+
+
 def open_all(root: Path, recordings: int) -> None:
     for number in range(recordings):
         for path in sorted((root / "train" / f"{number:05d}").rglob("*.*")):
@@ -232,7 +245,7 @@ def measure(root: Path, recordings: int, method: str) -> dict[str, float]:
     seconds["sampler s"], _ = seconds_of(lambda: first_batches(dataset))
     worker = in_a_worker(dataset, method) - empty
     frames = sum(sequence.num_frames for sequence in dataset.sequences)
-    return {
+    measured = {
         "recordings": recordings,
         "frames": frames,
         **seconds,
@@ -242,6 +255,8 @@ def measure(root: Path, recordings: int, method: str) -> dict[str, float]:
         "objects/frame": added / frames,
         "worker MiB": worker / MIB,
     }
+    listed = listed_by(lambda: ETraMDataset(root, "train", indices=recordings, lazy_init=False))
+    return measured | {"lists/recording": listed / recordings}
 
 
 def main() -> None:

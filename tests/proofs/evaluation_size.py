@@ -4,11 +4,13 @@
 
 Makes predictions of made-up frames in FOLDER: 30 recordings, 8 classes, 8 boxes and 100 detections
 a frame, of which 10 lie beside a box of their class. Runs tools/evaluate.py on them with one
-protocol, with four, and with the same frames in a .npz file, and writes them. With --before every
-step takes turns with another checkout of this repository, and the tables that both print have to be
-equal. Prints seconds of wall clock, seconds of the processor, and the largest memory of a process
-(of writing: the seconds of writing alone and the growth of memory). On a quiet core 27,000 frames
-take two minutes, and ten more in two turns with a version from before 0.3.
+protocol, with four, and with the same frames in a .npz file, and writes them. The step `validate`
+is what a validation during training does with them: it hands them to EventCocoMetric in batches of
+8 and asks for its numbers. The step `tune` is tools/tune_thresholds.py. With --before every
+step takes turns with another checkout of this repository, and what both print has to be equal.
+Prints seconds of wall clock, seconds of the processor, and the largest memory of a process (of
+`write` and `validate`: the seconds of that alone and the growth of memory). On a quiet core 27,000
+frames take three minutes, and fifteen more in two turns with a version from before 0.3.
 """
 
 from __future__ import annotations
@@ -19,6 +21,8 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,7 +39,10 @@ BOXES = 8
 BESIDE = 10  # detections that lie beside a box
 DETECTIONS = 100
 HW = (360, 640)
-STEPS = ("one", "four", "one-npz", "write-json", "write-npz")
+BATCH = 8
+STEPS = ("one", "four", "one-npz", "write-json", "write-npz", "validate", "tune")
+MEASURED = "measured"  # first word of what a process says of its own step
+IN_PROCESS = ("write-json", "write-npz", "validate")  # steps of this script itself
 FOUR = ("coco", "prophesee", "prophesee_gen1", "etram_paper")
 
 
@@ -49,8 +56,7 @@ class Measured(NamedTuple):
 
 
 def made_up(count: int) -> list[FrameResult]:
-    rng = np.random.default_rng(count)
-    return [_frame(rng, i, i * RECORDINGS // count) for i in range(count)]
+    return [frame for batch in made_up_in_batches(count) for frame in batch]
 
 
 def _frame(rng: np.random.Generator, i: int, recording: int) -> FrameResult:
@@ -84,7 +90,62 @@ def write(folder: Path, count: int, suffix: str) -> None:
     before = _peak_mib()
     start = time.process_time()
     save_predictions(folder / f"written{suffix}", frames, CLASSES, {})
-    print(time.process_time() - start, _peak_mib() - before)
+    print(MEASURED, time.process_time() - start, _peak_mib() - before)
+
+
+def validate(count: int) -> None:
+    """Validate frames in this process; prints as `write` does, and then the metrics."""
+    import torch
+
+    from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
+
+    _evaluated(torch, EventCocoMetric(), made_up_in_batches(60))  # numba loads
+    metric = EventCocoMetric()
+    before = _peak_mib()
+    seconds, metrics = _evaluated(torch, metric, made_up_in_batches(count))
+    print(MEASURED, seconds, _peak_mib() - before)
+    print(*(f"{name} {value!r}" for name, value in metrics.items()), sep="\n")
+
+
+def made_up_in_batches(count: int) -> Iterator[list[FrameResult]]:
+    """The frames of `made_up`, of which only `BATCH` are in memory."""
+    rng = np.random.default_rng(count)
+    frames = (_frame(rng, i, i * RECORDINGS // count) for i in range(count))
+    while batch := list(islice(frames, BATCH)):
+        yield batch
+
+
+def _evaluated(torch, metric, batches: Iterator[list[FrameResult]]) -> tuple[float, dict]:
+    """Seconds of the metric alone, and its numbers."""
+    metric.dataset_meta = dict(classes=CLASSES)
+    seconds = 0.0
+    for batch in batches:
+        samples = [_sample(torch, frame) for frame in batch]
+        start = time.process_time()
+        metric.process(None, samples)
+        seconds += time.process_time() - start
+    start = time.process_time()
+    metrics = metric.evaluate(1)
+    return seconds + time.process_time() - start, metrics
+
+
+def _sample(torch, frame: FrameResult) -> dict:
+    """A frame as a detector gives it to a metric."""
+    columns = ("labels", "scores", "class_scores")
+    kinds = dict(gt_instances=frame.truth, pred_instances=frame.found)
+    instances = {
+        kind: {
+            "bboxes": torch.from_numpy(boxes.bboxes_xyxy),
+            **{
+                name: torch.from_numpy(getattr(boxes, name))
+                for name in columns
+                if getattr(boxes, name) is not None
+            },
+        }
+        for kind, boxes in kinds.items()
+    }
+    facts = dict(recording=frame.recording, t_us=frame.t_us, scale=frame.scale, img_shape=frame.hw)
+    return instances | facts
 
 
 def _peak_mib() -> float:
@@ -111,20 +172,25 @@ def run(checkout: Path, script: Path, *arguments: object) -> Measured:
 
 
 def numbers(output: str) -> list[str]:
-    """Lines of the tables, without those that a logger adds."""
-    return [line for line in output.splitlines() if line and " - mmengine - " not in line]
+    """Lines of the tables, without those that a logger adds and those about time and memory."""
+    others = (" - mmengine - ", MEASURED)
+    return [
+        line for line in output.splitlines() if line and not any(word in line for word in others)
+    ]
 
 
 def steps_of(folder: Path, count: int) -> dict[str, tuple]:
     """Script and arguments of each of `STEPS`."""
     json, npz = (folder / f"{count}{suffix}" for suffix in (".json", ".npz"))
-    written = ("--frames", count, "--write")
+    in_process = (Path(__file__), folder, "--frames", count)
     return {
         "one": ("tools/evaluate.py", json),
         "four": ("tools/evaluate.py", json, "--protocols", *FOUR),
         "one-npz": ("tools/evaluate.py", npz),
-        "write-json": (Path(__file__), folder, *written, ".json"),
-        "write-npz": (Path(__file__), folder, *written, ".npz"),
+        "write-json": (*in_process, "--write", ".json"),
+        "write-npz": (*in_process, "--write", ".npz"),
+        "validate": (*in_process, "--validate"),
+        "tune": ("tools/tune_thresholds.py", json),
     }
 
 
@@ -140,10 +206,11 @@ def measure(args: argparse.Namespace, count: int) -> list[list]:
             [run(checkout, checkout / script, *arguments) for checkout in checkouts]
             for _ in range(args.turns)
         ]
-        if "write" not in step and len({tuple(numbers(m.output)) for t in turns for m in t}) > 1:
+        told = {tuple(numbers(m.output)) for t in turns for m in t}
+        if len(told) > 1:
             sys.exit(f"{step}, {count} frames: the numbers differ")
         for checkout, measured in zip(checkouts, zip(*turns, strict=True), strict=True):
-            runs = map(_in_process, measured) if "write" in step else measured
+            runs = map(_in_process, measured) if step in IN_PROCESS else measured
             wall_s, cpu_s, mib = np.median([m[:3] for m in runs], axis=0)
             version = "now" if checkout == ROOT else "before"
             rows.append([count, step, version, f"{wall_s:.1f}", f"{cpu_s:.1f}", f"{mib:.0f}"])
@@ -152,8 +219,9 @@ def measure(args: argparse.Namespace, count: int) -> list[list]:
 
 
 def _in_process(measured: Measured) -> Measured:
-    """What a writing process says of itself, without its making of the frames."""
-    seconds, mib = map(float, measured.output.split())
+    """What a process says of its own step, without its making of the frames."""
+    line = next(line for line in measured.output.splitlines() if line.startswith(MEASURED))
+    seconds, mib = map(float, line.split()[1:])
     return Measured(seconds, seconds, mib, "")
 
 
@@ -165,10 +233,13 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--steps", nargs="+", choices=STEPS, default=STEPS)
     parser.add_argument("--write", choices=(".json", ".npz"), help="a step of this script itself")
+    parser.add_argument("--validate", action="store_true", help="a step of this script itself")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     if args.write:
         return write(args.folder, args.frames[0], args.write)
+    if args.validate:
+        return validate(args.frames[0])
     run(ROOT, ROOT / "tools/evaluate.py", _warm(args.folder))  # numba compiles
     if args.before:
         run(args.before, args.before / "tools/evaluate.py", _warm(args.folder))

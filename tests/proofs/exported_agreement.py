@@ -24,7 +24,7 @@ from etram_mmdet.deploy.engines import ENGINES, GraphEngine
 from etram_mmdet.deploy.export.step import Step
 from etram_mmdet.deploy.inferencer import Inferencer, Window
 from etram_mmdet.evaluation.coco import coco_metrics
-from etram_mmdet.evaluation.predictions import truth_of
+from etram_mmdet.evaluation.ground_truth import truth_of
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.events.formats import open_recording
 from etram_mmdet.utils.text import table

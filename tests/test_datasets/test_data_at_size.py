@@ -6,6 +6,7 @@ import gc
 import hashlib
 import io
 import json
+import os
 import sys
 from collections import Counter
 from itertools import islice
@@ -16,15 +17,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from etram_mmdet.datasets import ETraMDataset, Segment, StreamBatchSampler
+from etram_mmdet.datasets import (
+    ETraMDataset,
+    Segment,
+    StreamBatchSampler,
+    StreamEvalBatchSampler,
+)
 from etram_mmdet.datasets.clip_orders import boxes_per_item
 from etram_mmdet.datasets.clips import Segments, single_clips, training_segments
 from etram_mmdet.datasets.domain import domain_of
 from etram_mmdet.datasets.recording_frames import FolderSequence, RecordingFrames, _small
 from etram_mmdet.datasets.statistics import fingerprint, frame_step_us
 from etram_mmdet.engine.hooks.run_summary import _data, _unlearnt
+from etram_mmdet.evaluation.ground_truth import truth_columns, truth_of
+from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.events.labels import BBOX_DTYPE
+from etram_mmdet.events.preprocessing.checksums import check_files, with_checksums
 from etram_mmdet.events.preprocessing.frame_store import FrameFile
+from etram_mmdet.utils.errors import InputError
 from tests.proofs.data_at_size import make
 
 FEW, MANY = 40, 640
@@ -112,6 +122,37 @@ def test_every_file_is_opened_once(roots, monkeypatch, test_mode):
     files = {str(path) for path in roots[FEW].rglob("*") if path.is_file()}
     assert len(files) == 7 * RECORDINGS
     assert {path: opened[path] for path in files} == dict.fromkeys(files, 1)
+
+
+def test_no_folder_of_a_recording_is_listed(roots, monkeypatch):
+    listed = []
+
+    def noting(function):
+        return lambda path=".": listed.append(str(path)) or function(path)
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, noting(getattr(os, name)))
+    load(roots[FEW])
+    assert listed == [str(roots[FEW] / "train")]
+
+
+@pytest.mark.parametrize("outside", ["../other.npy", "ABSOLUTE", "labels_v2", "pipe.npy", "a.txt"])
+def test_only_arrays_inside_its_folder_are_compared(tmp_path, outside):
+    """A manifest from elsewhere may name any file; a pipe would never end."""
+    folder = tmp_path / "folder"
+    (folder / "labels_v2").mkdir(parents=True)
+    os.mkfifo(folder / "pipe.npy")
+    (folder / "a.txt").write_text("a")
+    np.save(tmp_path / "other.npy", 1)
+    np.save(folder / "labels_v2" / "t.npy", 1)
+    crc32 = with_checksums(folder, {})["crc32"]
+    assert len(crc32) == 2
+    check_files(folder, dict(crc32=crc32))
+    name = str(tmp_path / "other.npy") if outside == "ABSOLUTE" else outside
+    with pytest.raises(InputError, match="missing, but preprocessing wrote it"):
+        check_files(folder, dict(crc32=crc32 | {name: 1}))
+    with pytest.raises(InputError, match=r"t\.npy: changed since it was written"):
+        check_files(folder, dict(crc32=crc32 | {"labels_v2/t.npy": 1}))
 
 
 def test_the_digest_is_that_of_earlier_versions(roots):
@@ -230,3 +271,56 @@ def test_types_of_boxes_stay(roots):
     before = bboxes.tolist()
     bboxes += 1  # a copy, which transforms may change
     assert sequence.boxes_of(0)[0].tolist() == before
+
+
+def test_an_evaluation_keeps_no_object_for_a_frame_and_the_order_of_earlier_versions(roots):
+    """The digest was made when every clip was an object from the start."""
+    datasets = {frames: load(roots[frames], test_mode=True) for frames in roots}
+    objects = {}
+    for frames, dataset in datasets.items():
+        gc.collect()
+        before = sys.getallocatedblocks()
+        kept = eval_sampler(dataset, 2), truth_columns(dataset)
+        gc.collect()
+        objects[frames] = sys.getallocatedblocks() - before
+        assert len(kept[0]) == -(-2 * frames // LENGTH) and kept[1].count == RECORDINGS * frames
+    assert objects[MANY] - objects[FEW] < RECORDINGS * (MANY - FEW) / 20
+    lengths = [Segment(i, i % 3, i % 3 + (i * 7) % 23 + 1) for i in range(40)]
+    dataset = SimpleNamespace(segments=lengths, clip_length=4)
+    text = repr([[tuple(r) for r in batch] for batch in eval_sampler(dataset, 3)])
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "ed8eb2d93f53ce33"
+
+
+def eval_sampler(dataset, batch_size) -> StreamEvalBatchSampler:
+    return StreamEvalBatchSampler(SimpleNamespace(dataset=dataset), batch_size)
+
+
+def test_truth_is_that_of_every_labelled_frame(roots):
+    dataset = load(roots[FEW], test_mode=True)
+    sequence = dataset.sequences[1]
+    ignored = np.zeros(4, BBOX_DTYPE)
+    ignored["t"] = sequence.t_us[[0, 2, 2, 39]]
+    ignored["x"] = [10, 20, 30, 40]
+    ignored["w"] = ignored["h"] = 4
+    added = sequence._ignored_boxes(ignored, dataset.classes, None)
+    every_third = dict(labelled=sequence.labelled[::3], first_row=sequence.arrays["first_row"][::3])
+    arrays = {**sequence.arrays, **added, **every_third}
+    arrays["first_row"] = np.append(arrays["first_row"], len(arrays["bboxes"]))
+    sequence.arrays = type(sequence.arrays)(arrays)
+    expected = [
+        FrameResult(
+            sequence.name,
+            int(sequence.t_us[i]),
+            Boxes(*sequence.boxes_of(i)),
+            Boxes.empty(),
+            sequence.scale,
+            sequence.hw,
+            Boxes(*sequence.ignored_of(i)),
+            sequence.start_us,
+            sequence.step_us,
+        )
+        for sequence in dataset.sequences
+        for i in sequence.labelled
+    ]
+    assert sum(len(frame.ignored) for frame in expected) == 2
+    assert truth_columns(dataset).frames() == expected == list(truth_of(dataset).values())

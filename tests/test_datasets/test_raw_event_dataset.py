@@ -10,7 +10,7 @@ import torch
 from mmdet.registry import DATASETS, TRANSFORMS
 
 from etram_mmdet.datasets import ClipRequest, raw_event_dataset
-from etram_mmdet.evaluation.predictions import truth_of
+from etram_mmdet.evaluation.ground_truth import truth_of
 from etram_mmdet.events.formats import hdf5
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings

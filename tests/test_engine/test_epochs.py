@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from types import SimpleNamespace
 
 import pytest
 from mmdet.registry import DATASETS, LOOPS
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from etram_mmdet.datasets.raw_event_dataset import RecordingSequence
+from etram_mmdet.datasets.recording_frames import FolderSequence
+from etram_mmdet.datasets.shared_keys import dataset_configs
 from etram_mmdet.engine.config.epochs import count_in_steps, counts_epochs, steps_of_epoch
 from etram_mmdet.engine.config.load import complete_config, load_config
 from etram_mmdet.engine.runner.loops import EpochBasedTrainLoop, StreamTrainLoop
+from etram_mmdet.engine.runner.stream_runner import StreamRunner
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.cli import CONFIG
 from tests.helpers.paths import ROOT
 
 EPOCHS = ROOT / "configs" / "epochs.py"
+SPLITS = ("train", "val", "test")
 
 
 def written(tmp_path, text: str):
@@ -153,3 +160,32 @@ def test_another_runner_does_not_wait_for_the_end_of_an_endless_sampler(sample):
     with pytest.raises(InputError, match="runner_type='StreamRunner'"):
         loop.run()
     assert LOOPS.get("EpochBasedTrainLoop") is EpochBasedTrainLoop
+
+
+@pytest.mark.parametrize("kind", [FolderSequence, RecordingSequence])
+def test_a_training_reads_every_recording_once(kind, sample, raw_sample, tmp_path, monkeypatch):
+    """Also one that counts epochs, and whose groups of attention follow from the frames.
+
+    They follow from the first recording with labels, of the test data.
+    """
+    is_raw = kind is RecordingSequence
+    read = Counter()
+    init = kind.__init__
+
+    def counting(self, *args):
+        init(self, *args)
+        read[self.name] += 1
+
+    monkeypatch.setattr(kind, "__init__", counting)
+    options = {"data_root": f"{raw_sample if is_raw else sample}/", "work_dir": str(tmp_path)}
+    cfg = load_config(EPOCHS, options | {"launcher": "none"})
+    for _, dataset in dataset_configs(cfg) if is_raw else ():
+        dataset["type"] = "RawEventDataset"
+    del cfg.model.backbone["partition_size"]
+    runner = StreamRunner.from_cfg(cfg)
+    runner._build_training()
+    logging.getLogger("mmengine").handlers.clear()
+    assert runner.model.backbone.partition_size == (1, 1)
+    assert runner.train_loop.max_iters == 12 * len(runner.train_dataloader)
+    folders = {split: sorted(f.name for f in (sample / split).iterdir()) for split in SPLITS}
+    assert read == Counter(folders["train"] + folders["val"] + folders["test"][:1])

@@ -1,4 +1,4 @@
-"""Boxes and frames: refused columns, selection of rows, merging of frames."""
+"""Boxes and frames: refused columns, selection of rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from etram_mmdet.evaluation.results import Boxes, FrameResult, merge
+from etram_mmdet.evaluation.results import Boxes
 from etram_mmdet.utils.errors import InputError
 
 CLASSES = ("pedestrian", "car")
@@ -113,16 +113,3 @@ def test_no_box_has_every_score():
     empty = Boxes.empty()
     assert len(empty) == 0 and empty.bboxes_xyxy.shape == (0, 4)
     assert len(empty.scores) == len(empty.class_scores) == 0 and empty.names == []
-
-
-def test_a_frame_may_come_twice_if_it_says_the_same():
-    one = FrameResult("a", 5, boxes(), boxes())
-    again = FrameResult("a", 5, boxes(), boxes())
-    assert list(merge([FrameResult("b", 1, boxes(), boxes()), one, again])) == [("a", 5), ("b", 1)]
-    for other in (
-        again._replace(found=boxes()[:2]),
-        again._replace(truth=boxes()[:2]),
-        again._replace(scale=2),
-    ):
-        with pytest.raises(InputError, match="recording 'a' at t_us=5 reached the metric twice"):
-            merge([one, other])

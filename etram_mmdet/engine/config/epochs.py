@@ -8,9 +8,11 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 
+from mmdet.registry import DATASETS
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
+from torch.utils.data import Dataset
 
 from etram_mmdet.utils.errors import InputError
 
@@ -45,16 +47,42 @@ def check_epochs(train_cfg: Mapping) -> None:
         )
 
 
-def steps_of_epoch(cfg: Config) -> int:
+def steps_of_epoch(cfg: Config, dataset: Dataset | None = None) -> int:
     """Steps of one epoch: the length of the training's sampler.
 
     The sampler counts the lanes of all processes.
 
     Args:
         cfg: a complete config, of which only the training's length is open.
+        dataset: the training data. Default: they are read.
+    """
+    dataset = training_data(cfg) if dataset is None else dataset
+    return len(Runner.build_dataloader(with_dataset(cfg.train_dataloader, dataset), seed=0))
+
+
+def training_data(cfg: Config) -> Dataset:
+    """Read the training data of a config.
+
+    Args:
+        cfg: a complete config, of which only the training's length is open.
     """
     init_default_scope(cfg.get("default_scope", "mmdet"))
-    return len(Runner.build_dataloader(copy.deepcopy(cfg.train_dataloader), seed=0))
+    dataset = DATASETS.build(copy.deepcopy(cfg.train_dataloader.dataset))
+    if hasattr(dataset, "full_init"):
+        dataset.full_init()
+    return dataset
+
+
+def with_dataset(loader: Mapping, dataset: Dataset) -> dict:
+    """The config of a loader of a data set that was read already.
+
+    mmengine copies the config, and with it every object in it. It does not copy a function.
+
+    Args:
+        loader: config of the loader.
+        dataset: its data set.
+    """
+    return dict(loader, dataset=dict(type=lambda: dataset))
 
 
 def count_in_steps(cfg: Config, length: int) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import mmcv
@@ -23,6 +24,7 @@ from etram_mmdet.engine.hooks.run_record import measured_with, run_id
 from etram_mmdet.evaluation.breakdown_table import as_dict
 from etram_mmdet.evaluation.evaluate import Headline
 from etram_mmdet.evaluation.event_coco_metric import find_metric
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.evaluation.results_table import evaluations
 from etram_mmdet.utils.files import write_json
@@ -145,9 +147,8 @@ class EvaluationReportHook(Hook):
         )
         # a single one where classes do not matter
         palette = dataset.metainfo["palette"][: len(headline.classes)]
-        evaluated = headline.frames
         score_thr = draw_evaluation(
-            evaluated, headline.classes, palette, heading, folder / f"{stem}.png"
+            headline.columns, headline.classes, palette, heading, folder / f"{stem}.png"
         )
         written = [f"{stem}.json", f"{stem}.png"]
         prefix = stem.removesuffix(str(step))
@@ -169,7 +170,7 @@ class EvaluationReportHook(Hook):
             written.append("results.png")
             _show(runner, "training", folder / "results.png", step)
         if self.film and isinstance(dataset, ETraMDataset):
-            frames = _busiest(evaluated)
+            frames = _busiest(headline.columns)
             shown = headline.classes, palette, readable_score(frames, score_thr)
             codec = write_film(folder / f"{stem}.mp4", dataset, frames, *shown)
             written.append(f"{stem}.mp4 ({codec})")
@@ -202,12 +203,11 @@ def _losses(runner: Runner) -> dict[str, Sums]:
     return {name.removeprefix("train/"): histories[name].data for name in names}
 
 
-def _busiest(frames: Sequence[FrameResult]) -> list[FrameResult]:
+def _busiest(columns: FrameColumns) -> list[FrameResult]:
     """The first `FILM_FRAMES` frames of the recording with most boxes."""
-    by_recording: dict[str, list[FrameResult]] = {}
-    for frame in frames:
-        by_recording.setdefault(frame.recording, []).append(frame)
-    return max(by_recording.values(), key=lambda each: sum(map(_boxes, each)))[:FILM_FRAMES]
+    boxes = np.bincount(columns.recordings, columns.truth.counts)
+    frames = columns.of_recording(columns.names[boxes.argmax()])
+    return list(islice(frames.each(), FILM_FRAMES))
 
 
 def _boxes(frame: FrameResult) -> int:

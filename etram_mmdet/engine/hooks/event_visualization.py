@@ -110,7 +110,7 @@ class EventVisualizationHook(DetVisualizationHook):
         classes, palette = dataset.metainfo["classes"], dataset.metainfo["palette"]
         folder = Path(self.test_out_dir or runner.work_dir)
         for sequence in dataset.sequences:
-            frames = [frame for key, frame in metric.frames.items() if key[0] == sequence.name]
+            frames = metric.columns.of_recording(sequence.name).frames()
             if frames:
                 path = folder / f"{sequence.name}.mp4"
                 with self._evaluating_on(runner):

@@ -24,7 +24,8 @@ from etram_mmdet.engine.runner.memory import BYTES_PER_PARAMETER, parameters, sa
 from etram_mmdet.engine.runner.stream_runner import StreamRunner
 from etram_mmdet.evaluation.evaluate import NOTHING_LEFT
 from etram_mmdet.evaluation.event_coco_metric import find_metric
-from etram_mmdet.evaluation.predictions import truth_of
+from etram_mmdet.evaluation.frame_columns import FrameColumns
+from etram_mmdet.evaluation.ground_truth import truth_columns
 from etram_mmdet.events.preprocessing.frame_times import JITTER_US
 from etram_mmdet.models.backbones.base import RecurrentBackbone
 from etram_mmdet.models.backbones.partition import better_partition, padded_hw
@@ -119,15 +120,12 @@ def _protocols(val: BaseLoop) -> list[str]:
     if metric is None:
         return [", ".join(type(m).__name__ for m in val.evaluator.metrics)]
     dataset = as_streams(val.dataloader.dataset)
-    truth = list(truth_of(dataset).values()) if isinstance(dataset, ETraMDataset) else []
+    is_ours = isinstance(dataset, ETraMDataset)
+    truth = truth_columns(dataset) if is_ours else FrameColumns.of([])
     lines = []
     for protocol in metric.protocols:
-        kept, removed = protocol.select(truth)
-        if (
-            truth
-            and protocol is metric.protocols[0]
-            and not any(len(frame.truth) for frame in kept)
-        ):
+        kept, removed = protocol.select_columns(truth)
+        if truth.count and protocol is metric.protocols[0] and not len(kept.truth.labels):
             raise InputError(f"protocol {protocol}\n{removed}\n{NOTHING_LEFT}")
         lines.append(
             f"{protocol}; leaves out {removed.frames:,} frames and {removed.boxes:,} boxes"

@@ -150,5 +150,5 @@ def _has_truth(evaluator: Evaluator, data: dict) -> bool:
     metric = find_metric(evaluator)
     if metric is None:
         return any(len(frame.gt_instances) for track in data["data_samples"] for frame in track)
-    kept, _ = metric.protocols[0].select(metric.results)
-    return any(len(frame.truth) for frame in kept)
+    kept, _ = metric.protocols[0].select_columns(metric.results.columns())
+    return len(kept.truth.labels) > 0

@@ -14,9 +14,8 @@ from etram_mmdet.evaluation.coco import class_agnostic, coco_metrics
 from etram_mmdet.evaluation.evaluate import ANY_CLASS
 from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
 from etram_mmdet.evaluation.frame_columns import FrameColumns
-from etram_mmdet.evaluation.predictions import truth_of
+from etram_mmdet.evaluation.ground_truth import truth_columns
 from etram_mmdet.evaluation.protocols import Protocol
-from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.evaluation.results_table import current_name
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import nearest
@@ -73,7 +72,7 @@ def metric_names(metrics: Sequence[EventCocoMetric], dataset: ETraMDataset) -> l
         metrics: the metrics of the evaluation.
         dataset: its data.
     """
-    truth = list(truth_of(dataset).values())
+    truth = truth_columns(dataset)
     classes = tuple(dataset.metainfo["classes"])
     names = [
         f"{protocol.name}/{key}"
@@ -85,9 +84,9 @@ def metric_names(metrics: Sequence[EventCocoMetric], dataset: ETraMDataset) -> l
 
 
 def _keys(
-    protocol: Protocol, is_headline: bool, truth: list[FrameResult], classes: Sequence[str]
+    protocol: Protocol, is_headline: bool, truth: FrameColumns, classes: Sequence[str]
 ) -> list[str]:
-    frames, _ = protocol.select_columns(FrameColumns.of(truth))
+    frames, _ = protocol.select_columns(truth)
     if not len(frames.truth.labels):
         return []
     if not protocol.class_aware:

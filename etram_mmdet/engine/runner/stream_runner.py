@@ -41,7 +41,13 @@ from etram_mmdet.engine.checkpoints.resumable import (
 )
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
 from etram_mmdet.engine.config.complete import check_together, resolve
-from etram_mmdet.engine.config.epochs import count_in_steps, counts_epochs, steps_of_epoch
+from etram_mmdet.engine.config.epochs import (
+    count_in_steps,
+    counts_epochs,
+    steps_of_epoch,
+    training_data,
+    with_dataset,
+)
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.config.missing_split import leave_out_validation
 from etram_mmdet.engine.config.refusals import refused_settings
@@ -97,14 +103,18 @@ class StreamRunner(Runner):
             check_together(cfg)
             complete_config(cfg)
             left_out = leave_out_validation(cfg)
+            dataset = None
             if counts_epochs(cfg.get("train_cfg") or {}):
-                count_in_steps(cfg, steps_of_epoch(cfg))
+                dataset = training_data(cfg)
+                count_in_steps(cfg, steps_of_epoch(cfg, dataset))
             notes = [*left_out, *resolve(cfg, device)]
         with watched(), refused_settings(cfg), os_errors(Path(cfg.work_dir), "written"):
             check_same_start(cfg)
             if cfg.get("train_cfg"):
                 check_free(cfg.work_dir)
             runner = super().from_cfg(cfg)
+        if dataset is not None:  # so that the training does not read it again
+            runner._train_dataloader = with_dataset(runner._train_dataloader, dataset)
         runner.notes = tuple(notes)
         for note in notes:
             runner.logger.info(note)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from etram_mmdet.evaluation.frame_columns import BoxColumns
+from etram_mmdet.evaluation.box_columns import BoxColumns
 from etram_mmdet.evaluation.nms import nms
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.utils.errors import InputError

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.matching import Matches
 from etram_mmdet.evaluation.results import FrameResult
 
@@ -31,7 +32,7 @@ class Stream:
     @classmethod
     def of(
         cls,
-        frames: Sequence[FrameResult],
+        frames: Sequence[FrameResult] | FrameColumns,
         matches: Matches,
         num_classes: int,
         thresholds: np.ndarray,
@@ -44,11 +45,12 @@ class Stream:
             num_classes: number of classes, K.
             thresholds: (T,) ascending score thresholds.
         """
-        names, recordings = np.unique([frame.recording for frame in frames], return_inverse=True)
-        minutes = np.bincount(recordings, [frame.step_us / 60e6 for frame in frames])
+        columns = FrameColumns.of(frames)
+        numbers, recordings = np.unique(columns.recordings, return_inverse=True)
+        minutes = np.bincount(recordings, columns.step_us / 60e6)
         rows = np.flatnonzero(matches.is_alarm[0])
         passed = np.searchsorted(np.float32(thresholds), matches.scores[rows], side="right")
-        counts = np.zeros((len(names), num_classes, len(thresholds) + 1), np.int64)
+        counts = np.zeros((len(numbers), num_classes, len(thresholds) + 1), np.int64)
         np.add.at(
             counts,
             (recordings[matches.detections.frames[rows]], matches.detections.labels[rows], passed),
@@ -57,7 +59,7 @@ class Stream:
         return cls(
             minutes,
             counts[..., ::-1].cumsum(-1)[..., -2::-1],
-            sum(not len(f.truth) for f in frames),
+            int((columns.truth.counts == 0).sum()),
         )
 
     def burst(self, per_min: float) -> float:

@@ -98,7 +98,10 @@ def stricter_nms(saved: Predictions, path: Path) -> tuple[float, ...]:
 
 
 def tune(
-    frames: Sequence[FrameResult], classes: Sequence[str], options: Options, before_thr: float
+    frames: Sequence[FrameResult] | FrameColumns,
+    classes: Sequence[str],
+    options: Options,
+    before_thr: float,
 ) -> Tuned:
     """Choose operating points, and evaluate them by cross-validation over recordings.
 
@@ -115,20 +118,21 @@ def tune(
     Raises:
         InputError: fewer than two frames hold boxes, so that no frame with boxes could be left out.
     """
-    parts, judged_on = _parts(frames)
-    folds = list(_folds(frames, parts))
-    of_all = choose_points(frames, classes, options)
+    columns = FrameColumns.of(frames)
+    parts, judged_on = _parts(columns)
+    of_all = choose_points(columns, classes, options)
     of_folds = []
     judged = []
     common = []
     after = []
-    for seen, unseen in folds:
-        of_fold = choose_points(seen, classes, options)
+    for is_unseen in _folds(columns, parts):
+        of_fold = choose_points(columns.where(~is_unseen), classes, options)
         of_folds.append(of_fold.points)
-        judged += unseen
-        common += _applied(unseen, OperatingPoints.common(classes, of_fold.common_thr))
-        after += _applied(unseen, of_fold.points)
-    before = _applied(judged, OperatingPoints.common(classes, before_thr))
+        unseen = columns.where(is_unseen)
+        judged.append(unseen)
+        common.append(_applied(unseen, OperatingPoints.common(classes, of_fold.common_thr)))
+        after.append(_applied(unseen, of_fold.points))
+    before = [_applied(each, OperatingPoints.common(classes, before_thr)) for each in judged]
     return Tuned(
         points=of_all.points,
         common_thr=of_all.common_thr,
@@ -136,7 +140,7 @@ def tune(
         common=_passing(common, len(classes)),
         after=_passing(after, len(classes)),
         of_folds=of_folds,
-        minutes=stream_minutes(frames),
+        minutes=stream_minutes(columns),
         notes=[*_doubts(judged_on), *of_all.notes],
         judged_on=judged_on,
     )
@@ -157,7 +161,7 @@ class Chosen(NamedTuple):
 
 
 def choose_points(
-    frames: Sequence[FrameResult], classes: Sequence[str], options: Options
+    frames: Sequence[FrameResult] | FrameColumns, classes: Sequence[str], options: Options
 ) -> Chosen:
     """Choose operating points from frames, without evaluating them.
 
@@ -166,9 +170,10 @@ def choose_points(
         classes: names of the classes.
         options: settings.
     """
-    plain = match(frames, [0.5])
+    columns = FrameColumns.of(frames)
+    plain = match(columns, [0.5])
     counts = class_counts(plain, len(classes), THRESHOLDS)
-    stream = Stream.of(frames, plain, len(classes), THRESHOLDS)
+    stream = Stream.of(columns, plain, len(classes), THRESHOLDS)
     common = int(np.argmin(np.abs(THRESHOLDS - best_common_threshold(counts, THRESHOLDS))))
     sides_px = BORDERS_PX if options.by_size else ()
     indices = np.full((len(classes), len(sides_px) + 1), common)
@@ -176,7 +181,7 @@ def choose_points(
     notes = options.goal.doubts(stream)
     unreached = []
     matches = {1.0: plain} | {
-        iou: match(_after_nms(frames, len(classes), iou), [0.5]) for iou in options.nms_ious
+        iou: match(_after_nms(columns, len(classes), iou), [0.5]) for iou in options.nms_ious
     }
     counts_of = {
         iou: class_counts(of_iou, len(classes), THRESHOLDS) for iou, of_iou in matches.items()
@@ -325,26 +330,28 @@ def _size_range(boxes: BoxTable) -> np.ndarray:
     return np.digitize(np.sqrt(boxes.areas_px2.clip(min=0)), BORDERS_PX)
 
 
-def _parts(frames: Sequence[FrameResult]) -> tuple[list[str], str]:
+def _parts(columns: FrameColumns) -> tuple[list[str], str]:
     """Name of the part to which each frame belongs, and the kind of these parts.
 
     Parts are recordings. If only one recording holds boxes, they are blocks of time with equal
     numbers of frames with boxes.
     """
-    with_boxes = {frame.recording for frame in frames if len(frame.truth)}
+    names = [columns.names[number] for number in columns.recordings.tolist()]
+    has_boxes = columns.truth.counts > 0
+    with_boxes = {columns.names[i] for i in np.unique(columns.recordings[has_boxes])}
     if len(with_boxes) > 1:
-        return [frame.recording for frame in frames], "recordings"
-    times_us = np.unique([frame.t_us for frame in frames if len(frame.truth)])
+        return names, "recordings"
+    times_us = np.unique(columns.t_us[has_boxes])
     if len(times_us) < 2:
         raise InputError(
-            f"{len(times_us)} of {len(frames)} frames hold boxes; thresholds are evaluated on "
+            f"{len(times_us)} of {columns.count} frames hold boxes; thresholds are evaluated on "
             "frames that are left out of the tuning, so at least two frames with boxes are needed"
         )
     starts_us = [block[0] for block in np.array_split(times_us, min(MOST_FOLDS, len(times_us)))][1:]
-    blocks = np.searchsorted(starts_us, [frame.t_us for frame in frames], side="right")
+    blocks = np.searchsorted(starts_us, columns.t_us, side="right").tolist()
     parts = [
-        f"{f.recording}/{b}" if f.recording in with_boxes else f.recording
-        for f, b in zip(frames, blocks, strict=True)
+        f"{name}/{block}" if name in with_boxes else name
+        for name, block in zip(names, blocks, strict=True)
     ]
     return parts, "blocks of time"
 
@@ -358,41 +365,34 @@ def _doubts(judged_on: str) -> list[str]:
     ]
 
 
-def _folds(
-    frames: Sequence[FrameResult], parts: Sequence[str]
-) -> Iterator[tuple[list[FrameResult], list[FrameResult]]]:
-    """Pairs of seen and unseen frames; each part is unseen once, and seen frames hold boxes."""
-    with_boxes = sorted(
-        {part for part, frame in zip(parts, frames, strict=True) if len(frame.truth)}
-    )
-    without = sorted(set(parts) - set(with_boxes))
-    shuffled = [*np.random.default_rng(0).permutation(with_boxes).tolist(), *without]
-    folds = min(MOST_FOLDS, len(with_boxes))
+def _folds(columns: FrameColumns, parts: Sequence[str]) -> Iterator[np.ndarray]:
+    """Which frames (F,) each fold leaves unseen: each part once, and seen frames hold boxes."""
+    names, part_of_frame = np.unique(parts, return_inverse=True)
+    holds_boxes = np.bincount(part_of_frame, columns.truth.counts, len(names)) > 0
+    shuffled = [
+        *np.random.default_rng(0).permutation(names[holds_boxes]).tolist(),
+        *names[~holds_boxes].tolist(),
+    ]
+    folds = min(MOST_FOLDS, int(holds_boxes.sum()))
     for i in range(folds):
-        unseen = set(shuffled[i::folds])
-        pairs = list(zip(parts, frames, strict=True))
-        yield (
-            [f for part, f in pairs if part not in unseen],
-            [f for part, f in pairs if part in unseen],
-        )
+        yield np.isin(names, shuffled[i::folds])[part_of_frame]
 
 
-def _applied(frames: Sequence[FrameResult], points: OperatingPoints) -> list[FrameResult]:
-    """Copy frames with the detections that pass; their order stays, and so does any matching."""
+def _applied(columns: FrameColumns, points: OperatingPoints) -> FrameColumns:
+    """Keep the detections that pass; their order stays, and so does any matching."""
     if (points.nms_iou < 1).any():
-        return [points.apply(frame) for frame in frames]
-    columns = FrameColumns.of(frames)
+        return FrameColumns.of([points.apply(frame) for frame in columns.each()])
     found = columns.found
     passes = found.scores >= points.thresholds(found, found.per_box(columns.scales))
-    return columns.where(np.ones(columns.count, bool), found=passes).frames()
+    return columns.where(np.ones(columns.count, bool), found=passes)
 
 
-def _after_nms(frames: Sequence[FrameResult], num_classes: int, iou: float) -> list[FrameResult]:
+def _after_nms(columns: FrameColumns, num_classes: int, iou: float) -> FrameColumns:
     names = tuple(map(str, range(num_classes)))
     return _applied(
-        frames, OperatingPoints(names, np.zeros((num_classes, 1)), np.full(num_classes, iou))
+        columns, OperatingPoints(names, np.zeros((num_classes, 1)), np.full(num_classes, iou))
     )
 
 
-def _passing(frames: Sequence[FrameResult], num_classes: int) -> list[Counts]:
-    return class_counts(match(frames, [0.5]), num_classes, np.zeros(1))
+def _passing(parts: Sequence[FrameColumns], num_classes: int) -> list[Counts]:
+    return class_counts(match(FrameColumns.joined(parts), [0.5]), num_classes, np.zeros(1))

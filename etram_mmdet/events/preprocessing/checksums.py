@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from etram_mmdet.events.formats.array_files import PREPROCESS_AGAIN
 from etram_mmdet.utils.errors import InputError
@@ -31,22 +31,21 @@ def with_checksums(folder: Path, manifest: dict) -> dict:
     """
     return {
         **manifest,
-        KEY: {**_checksums_of(folder, manifest), **manifest.get(KEY, {}), **_rest_of(manifest)},
+        KEY: {**_checksums_of(folder), **manifest.get(KEY, {}), **_rest_of(manifest)},
     }
 
 
-def _checksums_of(folder: Path, manifest: dict, read: _Read = Path.read_bytes) -> dict[str, int]:
-    """CRC-32 by path of every ``.npy`` below ``folder``, and of ``manifest`` itself."""
-    return {
-        **_rest_of(manifest),
-        **{path.relative_to(folder).as_posix(): _crc32_of(path, read) for path in _arrays(folder)},
-    }
+def _checksums_of(folder: Path) -> dict[str, int]:
+    """CRC-32 by path of every ``.npy`` below ``folder``."""
+    paths = sorted(path for path in folder.rglob("*.npy") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _crc32_of(path) for path in paths}
 
 
 def check_files(folder: Path, manifest: dict, read: _Read = Path.read_bytes) -> None:
     """Compare the files of a sequence folder with the checksums in its manifest.
 
-    Folders of older versions have no checksums and pass.
+    Folders of older versions have no checksums and pass. Only files that the manifest names are
+    looked for, so no folder is listed.
 
     Args:
         folder: sequence folder.
@@ -58,24 +57,29 @@ def check_files(folder: Path, manifest: dict, read: _Read = Path.read_bytes) -> 
     """
     path = folder / "sequence.json"
     written = manifest.get(KEY, {})
-    found = _checksums_of(folder, manifest, read) if written else {}
+    rest = _rest_of(manifest) if written else {}
     for name, expected in written.items():
         file = path if name == _REST else folder / name
         on_purpose = f"{PREPROCESS_AGAIN}. If you changed it on purpose, remove {KEY!r} from {path}"
-        if name not in found:
+        if name not in rest and not _is_array(folder, name):
             raise InputError(f"{file}: missing, but preprocessing wrote it; {on_purpose}")
-        if found[name] != expected:
+        found = rest[name] if name in rest else _crc32_of(file, read)
+        if found != expected:
             raise InputError(
-                f"{file}: changed since it was written (CRC-32 {found[name]}, expected "
+                f"{file}: changed since it was written (CRC-32 {found}, expected "
                 f"{expected}); {on_purpose}"
             )
 
 
-def _arrays(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*.npy") if path.is_file())
+def _is_array(folder: Path, name: str) -> bool:
+    """Whether a ``.npy`` is there; a foreign manifest may name files outside the folder, too."""
+    place = PurePosixPath(name)
+    is_inside = not place.is_absolute() and ".." not in place.parts
+    with os_errors(folder / place, "read"):
+        return is_inside and place.suffix == ".npy" and (folder / place).is_file()
 
 
-def _crc32_of(path: Path, read: _Read) -> int:
+def _crc32_of(path: Path, read: _Read = Path.read_bytes) -> int:
     with os_errors(path, "read"):
         return zlib.crc32(read(path))
 

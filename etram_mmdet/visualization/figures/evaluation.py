@@ -17,6 +17,7 @@ from etram_mmdet.evaluation.curves import (
     confusion_matrix,
     recall_by_side,
 )
+from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.matching import Matches, match
 from etram_mmdet.evaluation.results import FrameResult
 from etram_mmdet.visualization.style import ACCENT, GRID, INK, MUTED, PANEL, PAPER, page, title
@@ -40,7 +41,7 @@ class _Class(NamedTuple):
 
 
 def draw_evaluation(
-    frames: Sequence[FrameResult],
+    frames: Sequence[FrameResult] | FrameColumns,
     classes: Sequence[str],
     palette: Sequence[Colour],
     heading: str,
@@ -64,7 +65,8 @@ def draw_evaluation(
     """
     from matplotlib.lines import Line2D
 
-    matches = match(frames, [IOU_THR])
+    columns = FrameColumns.of(frames)
+    matches = match(columns, [IOU_THR])
     counts = class_counts(matches, len(classes), THRESHOLDS)
     curves = class_counts(matches, len(classes), CURVE_THRESHOLDS)
     score_thr = best_common_threshold(counts)
@@ -77,7 +79,7 @@ def draw_evaluation(
         (pr, f1), (confusions, sizes) = figure.subplots(2, 2)
         _draw_precision(pr, with_boxes)
         _draw_f1(f1, with_boxes, score_thr)
-        _draw_confusions(confusions, confusion_matrix(frames, len(classes), score_thr), classes)
+        _draw_confusions(confusions, confusion_matrix(columns, len(classes), score_thr), classes)
         _draw_sizes(sizes, matches, score_thr)
         figure.suptitle(heading, x=0.012, y=0.99, ha="left", fontsize=10.5, color=MUTED, wrap=True)
         lines = [
