@@ -10,18 +10,19 @@ import numpy as np
 import pytest
 
 from etram_mmdet.analysis.dataset.read import take_census
-from etram_mmdet.events.preprocessing.box_activity import BoxActivity
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.frame_times import labels_per_s, select_frames
-from etram_mmdet.events.preprocessing.plausibility import (
-    LIMITS,
-    Times,
-    differing_rates,
+from etram_mmdet.events.preprocessing.plausibility.box_activity import BoxActivity
+from etram_mmdet.events.preprocessing.plausibility.boxes import (
     doubts_about_activity,
     doubts_about_boxes,
-    doubts_about_frames,
-    doubts_about_times,
 )
+from etram_mmdet.events.preprocessing.plausibility.frames import (
+    differing_rates,
+    doubts_about_frames,
+)
+from etram_mmdet.events.preprocessing.plausibility.limits import LIMITS
+from etram_mmdet.events.preprocessing.plausibility.times import Times, doubts_about_times
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from tests.helpers.encoders import write_evt3
 from tests.helpers.paths import ROOT

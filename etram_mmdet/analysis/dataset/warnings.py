@@ -16,7 +16,7 @@ from etram_mmdet.analysis.dataset.strides import (
     shares_under,
 )
 from etram_mmdet.events.preprocessing.frame_times import labels_per_s
-from etram_mmdet.events.preprocessing.plausibility import differing_rates
+from etram_mmdet.events.preprocessing.plausibility.frames import differing_rates
 from etram_mmdet.utils.text import number, percent
 
 LEAST_BOXES = 20  # boxes of a class in a split; with fewer a typical box means nothing

@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from etram_mmdet.events.preprocessing.plausibility import differing_rates
+from etram_mmdet.events.preprocessing.plausibility.frames import differing_rates
 from etram_mmdet.events.preprocessing.source_changes import has_digests
 
 
