@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from etram_mmdet.events.class_sets import ETRAM8
-from etram_mmdet.simulation.people import Body
+from etram_mmdet.simulation.body import Body
 from etram_mmdet.simulation.rasterizer import Camera, project
 from etram_mmdet.simulation.street import LANE_M, Street, background
 from etram_mmdet.simulation.traffic import (
