@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.events.recording import IndexedRecording
+from etram_mmdet.events.indexed_recording import IndexedRecording
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, has_cause
 

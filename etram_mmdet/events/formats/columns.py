@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from etram_mmdet.events.columns import find_column
 from etram_mmdet.events.limits import MAX_SIDE_PX
-from etram_mmdet.events.recording import find_column
 from etram_mmdet.utils.errors import InputError
 
 # Orders of columns without names: that of event simulators and ROS tools and that of Metavision. If

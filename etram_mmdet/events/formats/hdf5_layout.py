@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from etram_mmdet.events.columns import find_column
 from etram_mmdet.events.formats.array_files import own_member
 from etram_mmdet.events.formats.columns import COLUMNS_ARE_KNOWN, likely_places
 from etram_mmdet.events.formats.sensors import DSEC_PX, stated_px
 from etram_mmdet.events.limits import MAX_TIME_US, expands_too_much
-from etram_mmdet.events.recording import find_column
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.lazy import LazyModule
 

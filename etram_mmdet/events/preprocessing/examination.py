@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from etram_mmdet.events.columns import Events
 from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames
 from etram_mmdet.events.preprocessing.plausibility.box_activity import BoxActivity
 from etram_mmdet.events.preprocessing.plausibility.boxes import (
@@ -16,7 +17,7 @@ from etram_mmdet.events.preprocessing.plausibility.frames import doubts_about_fr
 from etram_mmdet.events.preprocessing.plausibility.limits import LIMITS
 from etram_mmdet.events.preprocessing.plausibility.times import doubts_about_times, times_of
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
-from etram_mmdet.events.recording import Events, Recording
+from etram_mmdet.events.recording import Recording
 from etram_mmdet.utils.errors import InputError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from etram_mmdet.events.recording import Events, find_column
+from etram_mmdet.events.columns import Events, find_column
 from etram_mmdet.utils.errors import InputError
 
 _DTYPES = Events(*map(np.dtype, ("int64", "uint16", "uint16", "uint8")))
