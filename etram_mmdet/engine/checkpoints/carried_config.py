@@ -18,7 +18,8 @@ from mmengine.config import Config
 from torch import nn
 
 from etram_mmdet.datasets.shared_keys import KINDS, LOADERS, kind_name
-from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT
+from etram_mmdet.engine.checkpoints.content_checks import MAX_TEXT
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
 from etram_mmdet.engine.config.constructors import TABLES, fill_registries
 from etram_mmdet.events.representations import stated_options
 from etram_mmdet.utils.errors import InputError
