@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from etram_mmdet.analysis.runs.plan import load_plan
 from etram_mmdet.engine.config.constructors import parameters
-from etram_mmdet.engine.config.keys import check_keys, check_options, known_keys
+from etram_mmdet.engine.config.keys import check_keys, check_options
+from etram_mmdet.engine.config.known_keys import known_keys
 from etram_mmdet.engine.config.values import suits
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.mmdet_configs import ONE_STAGE, one_stage_configs
