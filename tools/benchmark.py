@@ -16,16 +16,13 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from etram_mmdet.utils.cli import (
+from etram_mmdet.utils.cli import add_json, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.config import add_cfg_options, add_config
+from etram_mmdet.utils.cli.detection import (
     PRECISIONS,
-    add_cfg_options,
-    add_config,
     add_device,
-    add_json,
     add_streamed_frames,
     add_streaming,
-    exit_on_input_error,
-    make_parser,
 )
 from etram_mmdet.utils.environment import machine
 from etram_mmdet.utils.files import write_json

@@ -27,7 +27,8 @@ from etram_mmdet.events.preprocessing.settings import (
     PreprocessSettings,
     representation_from_words,
 )
-from etram_mmdet.utils.cli import add_submitit, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.launching import add_submitit
 from etram_mmdet.utils.interruption import stop_once
 from etram_mmdet.utils.shards import Shard, shard_of
 

@@ -20,7 +20,7 @@ from etram_mmdet.analysis.speed.gpu_check.size import Size
 from etram_mmdet.analysis.speed.model import build_model
 from etram_mmdet.models.inference import Streamer, each_map
 from etram_mmdet.testing import random_clips
-from etram_mmdet.utils.cli import PRECISIONS
+from etram_mmdet.utils.cli.detection import PRECISIONS
 
 CPU = torch.device("cpu")
 AGREEING = ("baseline_tiny", "baseline", "patch2_sizeaware")
