@@ -12,15 +12,7 @@ from math import cos, pi, sin
 import numpy as np
 
 from etram_mmdet.simulation.body import Body
-from etram_mmdet.simulation.parts import (
-    beam,
-    circle,
-    ground_shadow,
-    halo,
-    leg,
-    reach,
-    spoked_wheel,
-)
+from etram_mmdet.simulation.parts import beam, circle, ground_shadow, halo, leg, reach, spoked_wheel
 
 
 def _clothes(rng: np.random.Generator) -> tuple[float, float, float]:

@@ -12,10 +12,7 @@ from etram_mmdet.simulation.population import populate
 from etram_mmdet.simulation.rasterizer import Camera
 from etram_mmdet.simulation.scenery import make_scenery
 from etram_mmdet.simulation.street import LANE_M, Street, background
-from etram_mmdet.simulation.traffic import (
-    STEP_S,
-    Actor,
-)
+from etram_mmdet.simulation.traffic import STEP_S, Actor
 from etram_mmdet.simulation.visibility import is_seen
 
 

@@ -9,10 +9,7 @@ import numpy as np
 from etram_mmdet.simulation.body import Body
 from etram_mmdet.simulation.rasterizer import Camera
 from etram_mmdet.simulation.street import Street
-from etram_mmdet.simulation.traffic import (
-    Actor,
-    num_steps,
-)
+from etram_mmdet.simulation.traffic import Actor, num_steps
 from etram_mmdet.simulation.visibility import visible_span
 
 

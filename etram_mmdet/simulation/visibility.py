@@ -6,10 +6,7 @@ import numpy as np
 
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.simulation.rasterizer import Camera, project
-from etram_mmdet.simulation.traffic import (
-    Actor,
-    Route,
-)
+from etram_mmdet.simulation.traffic import Actor, Route
 
 
 def visible_span(camera: Camera, route: Route) -> tuple[float, float]:

@@ -12,11 +12,9 @@ from mmdet.apis import inference_detector
 from mmdet.apis import init_detector as mmdet_init_detector
 
 from etram_mmdet.apis import EventInferencer, init_detector
-from etram_mmdet.engine.checkpoints.opening import (
-    checkpoint_classes,
-    config_for_checkpoint,
-    load_checkpoint_file,
-)
+from etram_mmdet.engine.checkpoints.chosen_config import config_for_checkpoint
+from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.trained_with import checkpoint_classes
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.models import RecurrentDetector
 from etram_mmdet.utils.errors import InputError
@@ -161,7 +159,7 @@ def test_mmdets_init_detector_builds_the_same_from_a_dumped_config(trained):
 def test_another_downsample_than_in_training_is_told(trained, monkeypatch):
     said = []
     monkeypatch.setattr(
-        "etram_mmdet.engine.checkpoints.opening.print_log", lambda text, *_: said.append(text)
+        "etram_mmdet.engine.checkpoints.chosen_config.print_log", lambda text, *_: said.append(text)
     )
     checkpoint = trained[0] / "iter_4.pth"
     for options in ({}, {"representation.downsample": "nearest"}, {"window_us": 40_000}):

@@ -9,13 +9,7 @@ from __future__ import annotations
 
 import pickletools
 
-from etram_mmdet.engine.checkpoints.stored_values import (
-    Float64,
-    Inert,
-    Name,
-    Refused,
-    StoredValues,
-)
+from etram_mmdet.engine.checkpoints.stored_values import Float64, Inert, Name, Refused, StoredValues
 
 MAX_KEY = 2**31  # of whole numbers as keys: larger ones can be chosen so that a dict takes hours
 _PUSHES = set(

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from etram_mmdet.engine.checkpoints.contents import OWN_STATES_KEY
 from etram_mmdet.engine.checkpoints.files import restore_histories
 from etram_mmdet.engine.checkpoints.folder import checkpoint_file
-from etram_mmdet.engine.checkpoints.opening import (
+from etram_mmdet.engine.checkpoints.loading import (
     check_weights,
     load_checkpoint_file,
     load_strictly,
