@@ -68,6 +68,31 @@ def check_weights(model: nn.Module, weights: dict, source: str, advice: str | No
     check_finite(weights, source)
 
 
+def check_all_weights(
+    model: nn.Module, content: dict, source: str, advice: str | None = None
+) -> None:
+    """Refuse a checkpoint whose weights, or averaged weights, do not fit a model.
+
+    Args:
+        model: as for :func:`check_weights`.
+        content: of the checkpoint.
+        source: as for :func:`check_weights`.
+        advice: as for :func:`check_weights`.
+
+    Raises:
+        InputError: see :func:`check_weights`.
+    """
+    check_weights(model, content["state_dict"], source, advice)
+    averaged = content.get("ema_state_dict", {})  # also holds the step count `steps`
+    if averaged:
+        averaged = {
+            name.removeprefix("module."): tensor
+            for name, tensor in averaged.items()
+            if name != "steps"
+        }
+        check_weights(model, averaged, f"{source} (its averaged weights)", advice)
+
+
 def _misfits(own: dict[str, Tensor], weights: dict[str, Tensor]) -> Iterator[str]:
     shared = [key for key in own if key in weights]
     yield from (f"missing {key}" for key in own if key not in weights)

@@ -1,4 +1,4 @@
-"""One training at a time in a work folder.
+"""The work folder of a run: whether it can be written into, and one training at a time in it.
 
 Two would mix their rows and remove each other's checkpoints.
 """
@@ -15,6 +15,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 
 from etram_mmdet.engine.runner.same_ranks import raise_once
 from etram_mmdet.utils.claims import ClaimedError, is_stale, read_holder, told, try_claim
+from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.processes import machine_id
 
 CLAIM_FILE = ".training"
@@ -102,3 +103,21 @@ def _refuse(sentence: str | None, work_dir: str | Path) -> None:
     broadcast_object_list(said)
     if said[0] is not None:
         raise_once(ClaimedError(said[0], read_holder(Path(work_dir) / CLAIM_FILE)))
+
+
+def check_can_be_made(folder: Path) -> None:
+    """Refuse a work folder into which files cannot be written; nothing is made.
+
+    Args:
+        folder: the work folder, which need not exist.
+
+    Raises:
+        InputError: a file is in its place, or permissions are missing.
+    """
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not existing.is_dir():
+        raise InputError(f"work_dir {folder}: {existing} is a file; name a folder: --work-dir DIR")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(
+            f"work_dir {folder}: {existing} cannot be written into; name another: --work-dir DIR"
+        )
