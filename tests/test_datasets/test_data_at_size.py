@@ -22,7 +22,7 @@ from etram_mmdet.datasets.clips import Segments, single_clips, training_segments
 from etram_mmdet.datasets.domain import domain_of
 from etram_mmdet.datasets.recording_frames import FolderSequence, RecordingFrames, _small
 from etram_mmdet.datasets.statistics import fingerprint, frame_step_us
-from etram_mmdet.engine.hooks.run_summary import _data, _unlearnt
+from etram_mmdet.engine.summary.data import data_lines, unlearnt_classes
 from etram_mmdet.events.labels import BBOX_DTYPE
 from etram_mmdet.events.preprocessing.frame_store import FrameFile
 from tests.proofs.data_at_size import make
@@ -78,7 +78,7 @@ def test_a_start_asks_no_frame_one_by_one(roots, monkeypatch):
     for name in ("boxes_of", "ignored_of", "tracks_of"):
         monkeypatch.setattr(RecordingFrames, name, None)
     dataset = load(roots[FEW])
-    assert _data(dataset) and _unlearnt(dataset, dataset) == []
+    assert data_lines(dataset) and unlearnt_classes(dataset, dataset) == []
     assert fingerprint(dataset)["boxes"] == dataset.box_counts.sum() > 0
     assert domain_of(dataset) and frame_step_us(dataset)
     weighted = dict(type="ClassWeightedOrder")
@@ -91,7 +91,7 @@ def test_boxes_are_counted_once_when_they_are_read(roots, monkeypatch):
     for sequence in dataset.sequences:
         monkeypatch.setattr(sequence, "arrays", None)
     for _ in range(2):
-        assert f" {counts.sum():,} boxes" in _data(dataset)[0]
+        assert f" {counts.sum():,} boxes" in data_lines(dataset)[0]
         assert dataset.box_counts.tolist() == counts.tolist()
 
 

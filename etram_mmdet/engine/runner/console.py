@@ -1,4 +1,4 @@
-"""Decide which messages of a run the screen shows; the log file, if it can be written, holds all."""
+"""Decide which messages of a run the screen shows; the log file holds all if it can be written."""
 
 from __future__ import annotations
 
