@@ -20,7 +20,8 @@ from etram_mmdet.datasets import ETraMDataset, Segment, StreamBatchSampler
 from etram_mmdet.datasets.clip_orders import boxes_per_item
 from etram_mmdet.datasets.clips import Segments, single_clips, training_segments
 from etram_mmdet.datasets.domain import domain_of
-from etram_mmdet.datasets.recording_frames import FolderSequence, RecordingFrames, _small
+from etram_mmdet.datasets.folder_sequence import FolderSequence
+from etram_mmdet.datasets.recording_frames import RecordingFrames, _small
 from etram_mmdet.datasets.statistics import fingerprint, frame_step_us
 from etram_mmdet.engine.summary.data import data_lines, unlearnt_classes
 from etram_mmdet.events.labels import BBOX_DTYPE
