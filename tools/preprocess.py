@@ -273,8 +273,8 @@ def run_shards(args: argparse.Namespace) -> int:
     """Run this command once per shard as jobs, and print one summary."""
     from tqdm import tqdm
 
-    from etram_mmdet.events.preprocessing.folder import sources_by_size
     from etram_mmdet.events.preprocessing.shard_reports import FOLDER, read_reports, remove_reports
+    from etram_mmdet.events.preprocessing.sources import sources_by_size
     from etram_mmdet.utils.jobs import Command, Jobs, last_line
 
     settings_of(args)  # so that a wrong option is told here and not in every job

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 from etram_mmdet.events.preprocessing.plausibility.frames import differing_rates
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.source_changes import has_digests
 
 
@@ -177,3 +179,16 @@ class PreprocessSummary:
 
 def _listed(counts: Counter) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing"
+
+
+def nothing_left(src: Path, settings: PreprocessSettings) -> str:
+    """Sentence for a dataset folder from which RVT's rules leave out every recording.
+
+    Args:
+        src: the dataset folder.
+        settings: how recordings become frames.
+    """
+    return (
+        f"{src}: the filters of --preset {settings.preset} leave no box in any recording; "
+        "choose another preset"
+    )
