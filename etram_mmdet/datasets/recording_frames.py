@@ -93,8 +93,8 @@ class RecordingFrames(ABC):
                 labelled=labelled.astype(np.int64),
                 first_row=kept_before[np.append(first_row.astype(np.int64), len(boxes))],
                 bboxes=bboxes[is_kept],
-                labels=_small(labels[is_kept]),
-                tracks=_small(track_ids(boxes[is_kept])),
+                labels=_smallest_type(labels[is_kept]),
+                tracks=_smallest_type(track_ids(boxes[is_kept])),
                 **ignored_boxes(ignored, self.hw, scale, class_set, id_names),
             )
         )
@@ -178,7 +178,7 @@ class RecordingFrames(ABC):
         return slice(*self.arrays["first_row"][k : k + 2])
 
 
-def _small(values: np.ndarray) -> np.ndarray:
+def _smallest_type(values: np.ndarray) -> np.ndarray:
     """The same whole numbers in the smallest signed type that holds them."""
     low, high = values.min(initial=0), values.max(initial=0)
     fitting = [

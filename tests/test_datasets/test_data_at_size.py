@@ -21,7 +21,7 @@ from etram_mmdet.datasets.clip_orders import boxes_per_item
 from etram_mmdet.datasets.clips import Segments, single_clips, training_segments
 from etram_mmdet.datasets.domain import domain_of
 from etram_mmdet.datasets.folder_sequence import FolderSequence
-from etram_mmdet.datasets.recording_frames import RecordingFrames, _small
+from etram_mmdet.datasets.recording_frames import RecordingFrames, _smallest_type
 from etram_mmdet.datasets.statistics import fingerprint, frame_step_us
 from etram_mmdet.engine.summary.data import data_lines, unlearnt_classes
 from etram_mmdet.events.labels import BBOX_DTYPE
@@ -217,9 +217,12 @@ def test_boxes_of_clips_are_those_of_their_frames(roots):
 
 def test_numbers_keep_their_value_in_small_types():
     for values in ([], [0, 127], [-129], [40_000, -1], [2**31 - 1], [2**31], [2**40, -3]):
-        kept = _small(np.array(values, np.int64))
+        kept = _smallest_type(np.array(values, np.int64))
         assert kept.tolist() == values and kept.dtype.kind == "i"
-    assert _small(np.array([127])).dtype == np.int8 and _small(np.array([128])).dtype == np.int16
+    assert (
+        _smallest_type(np.array([127])).dtype == np.int8
+        and _smallest_type(np.array([128])).dtype == np.int16
+    )
 
 
 def test_types_of_boxes_stay(roots):

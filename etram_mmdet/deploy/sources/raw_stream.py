@@ -238,12 +238,12 @@ class RawStream:
                     f"{self._sensor_px[0]}x{self._sensor_px[1]}; leave the size out"
                 )
             found = self._sensor_px
-        elif self._decoder.size_is_assumed and _fits(events, self._likely_px):
+        elif self._decoder.size_is_assumed and _fits_sensor(events, self._likely_px):
             found = self._likely_px
         self.intake = Intake(name, *found)
 
 
-def _fits(events: Events, size_px: tuple[int, int] | None) -> bool:
+def _fits_sensor(events: Events, size_px: tuple[int, int] | None) -> bool:
     """Whether events lie on a sensor of this size, but for damaged ones."""
     if size_px is None:
         return False

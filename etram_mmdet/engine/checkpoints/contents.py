@@ -47,7 +47,7 @@ DOMAIN_KEY = "trained_on"  # result of domain_of for the training data
 PROCESSES_KEY = "processes"  # number of processes of the training
 OWN_STATES_KEY = "own_states"  # of each process, see own_state.py
 
-_META = {
+_KNOWN_META = {
     "epoch": STEP,
     "iter": STEP,
     "seed": SEED,
@@ -79,8 +79,8 @@ _RUNTIME_INFO = {
     "best_ckpt": PATH,
     "best_score": NUMBER,
 }
-_KEYS: dict[str, Check | dict] = {
-    "meta": _META,
+_KNOWN_KEYS: dict[str, Check | dict] = {
+    "meta": _KNOWN_META,
     "state_dict": TENSORS,
     "ema_state_dict": TENSORS,
     "message_hub": {
@@ -117,7 +117,7 @@ def known_contents(content: object, path: str | Path) -> dict:
     if not isinstance(content, dict) or "state_dict" not in content:
         raise InputError(f"{path}: holds no state_dict, so it is not a checkpoint of this project")
     left_out: list[str] = []
-    kept = _known(content, _KEYS, "", path, left_out)
+    kept = _known(content, _KNOWN_KEYS, "", path, left_out)
     if left_out:
         shown = ", ".join(left_out[:5]) + (", ..." if len(left_out) > 5 else "")
         print_log(f"{path}: ignored the unknown keys {shown}", "current", logging.WARNING)

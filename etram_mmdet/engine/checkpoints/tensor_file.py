@@ -44,7 +44,7 @@ def read_tensor_file(path: str | Path, unknown: str = "refuse") -> object:
         raise InputError(f"{path}: {'is not a file' if path.exists() else missing}")
     try:
         with zipfile.ZipFile(path) as archive:
-            return _read(archive, path, unknown == "ignore")
+            return _read_archive(archive, path, unknown == "ignore")
     except zipfile.BadZipFile as error:
         check_kind(path, "checkpoint")
         raise InputError(
@@ -59,7 +59,7 @@ def read_tensor_file(path: str | Path, unknown: str = "refuse") -> object:
         ) from error
 
 
-def _read(archive: zipfile.ZipFile, path: Path, ignores: bool) -> object:
+def _read_archive(archive: zipfile.ZipFile, path: Path, ignores: bool) -> object:
     names = archive.namelist()
     if any(name.endswith("constants.pkl") for name in names):
         raise Refused("it is a TorchScript program; save its state_dict instead")

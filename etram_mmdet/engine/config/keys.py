@@ -60,7 +60,7 @@ def check_keys(cfg: Config, source: str | Path) -> None:
         InputError: a key is unknown, or a value does not fit it.
     """
     unused = unused_variables(cfg.filename) if cfg.filename else set(cfg)
-    _refuse(str(source), _problems(cfg.to_dict(), unused))
+    _refuse_wrong(str(source), _problems(cfg.to_dict(), unused))
 
 
 def drop_variables(cfg: Config) -> None:
@@ -91,7 +91,7 @@ def check_options(cfg: Config, options: dict) -> None:
     said = {option.split(".")[0] for option in options}
     held = {p: why for p, why in _problems(cfg.to_dict()).items() if p not in said}
     found = _problems(merged.to_dict())
-    _refuse("--cfg-options", {p: why for p, why in found.items() if held.get(p) != why})
+    _refuse_wrong("--cfg-options", {p: why for p, why in found.items() if held.get(p) != why})
 
 
 def _merged(cfg: Config, options: dict) -> Config:
@@ -123,7 +123,7 @@ def _problems(cfg: dict, unused: set[str] | None = None) -> dict[str, tuple[str,
             there is wrong: an option has to lead somewhere.
     """
     is_file = unused is not None
-    head = _head(cfg)
+    head = _head_class(cfg)
     levels = [(path, node, known_keys(node, path, is_file, head)) for path, node in _dicts(cfg)]
     levels = [(path, node, known) for path, node, known in levels if known]
     wrong = {}
@@ -181,7 +181,7 @@ def _no_types(cfg: dict) -> dict[str, tuple[str, str]]:
     }
 
 
-def _head(cfg: dict) -> type | None:
+def _head_class(cfg: dict) -> type | None:
     """Class of ``model.bbox_head``; none if it is unknown or ambiguous."""
     model = cfg.get("model")
     head = model.get("bbox_head") if isinstance(model, dict) else None
@@ -218,7 +218,7 @@ def _join(path: str, key: object) -> str:
     return f"{path}.{key}" if path else str(key)
 
 
-def _refuse(source: str, wrong: dict[str, tuple[str, str]]) -> None:
+def _refuse_wrong(source: str, wrong: dict[str, tuple[str, str]]) -> None:
     if not wrong:
         return
     shown = dict(islice(wrong.items(), _SHOWN))

@@ -31,7 +31,9 @@ def check_free(work_dir: str | Path) -> None:
         ClaimedError: another training is at work there.
     """
     path = Path(work_dir) / CLAIM_FILE
-    _refuse(_sentence(work_dir) if path.is_file() and not is_stale(path) else None, work_dir)
+    _refuse_everywhere(
+        _sentence(work_dir) if path.is_file() and not is_stale(path) else None, work_dir
+    )
 
 
 @contextmanager
@@ -48,7 +50,9 @@ def training_in(work_dir: str | Path) -> Iterator[Callable[[], None]]:
         ClaimedError: another training, also one on another machine, is at work there.
     """
     held = try_claim(Path(work_dir) / CLAIM_FILE) if is_main_process() else None
-    _refuse(_sentence(work_dir) if is_main_process() and held is None else None, work_dir)
+    _refuse_everywhere(
+        _sentence(work_dir) if is_main_process() and held is None else None, work_dir
+    )
     release = held.release if held else lambda: None
     try:
         yield release
@@ -97,7 +101,7 @@ def _sentence(work_dir: str | Path) -> str:
     return f"{work_dir}: {told(Path(work_dir) / CLAIM_FILE)}"
 
 
-def _refuse(sentence: str | None, work_dir: str | Path) -> None:
+def _refuse_everywhere(sentence: str | None, work_dir: str | Path) -> None:
     """Raise the first process's sentence on all of them."""
     said = [sentence]
     broadcast_object_list(said)

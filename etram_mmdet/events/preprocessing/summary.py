@@ -69,8 +69,8 @@ class PreprocessSummary:
             f"before, {len(self.problems)} problems",
             f"frames: {self._total('num_frames')}, "
             f"representations: {self._total('num_representations')}, "
-            f"events: {self._total('num_events')}, frame rule: {_listed(rules)}",
-            f"dropped: {_listed(self.dropped)}; time stamps corrected: {corrected}",
+            f"events: {self._total('num_events')}, frame rule: {_told_counts(rules)}",
+            f"dropped: {_told_counts(self.dropped)}; time stamps corrected: {corrected}",
         ]
         lines += self._told_of_classes()
         left_out = sum(
@@ -151,7 +151,7 @@ class PreprocessSummary:
             if unnamed
             else ""
         )
-        return [f"boxes: {_listed(counts)}{advice}"] if counts else []
+        return [f"boxes: {_told_counts(counts)}{advice}"] if counts else []
 
     def _told_of_sources(self) -> list[str]:
         lines = []
@@ -177,7 +177,7 @@ class PreprocessSummary:
         return sum(manifest[key] for manifest in self.manifests)
 
 
-def _listed(counts: Counter) -> str:
+def _told_counts(counts: Counter) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing"
 
 
