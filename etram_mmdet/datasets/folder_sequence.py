@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 
@@ -55,16 +56,7 @@ class FolderSequence(RecordingFrames):
         check_kind(self.path, shape[0], dtype, representation)
         read = cache(Path.read_bytes)  # every file is opened once
         arrays = load_layout(folder, self.path, num_tensors, read)
-        facts = {}
-        if (folder / MANIFEST).is_file():  # RVT's own folders have none; RVT takes 0 as their start
-            manifest = read_manifest(folder)
-            check_files(folder, manifest, read)
-            facts = dict(
-                sensor_px=(manifest["width"], manifest["height"]),
-                start_us=start_us(manifest["t_first_us"]),
-                id_names=class_names_in(manifest),
-            )
-        labels = folder / "labels_v2" / "labels.npz"
+        facts = _manifest_facts(folder, read)
         super().__init__(
             folder.name,
             tuple(shape),
@@ -72,7 +64,7 @@ class FolderSequence(RecordingFrames):
             built.scale,
             **arrays,
             class_set=class_set,
-            label_file=labels,
+            label_file=folder / "labels_v2" / "labels.npz",
             ignored=read_ignored(folder, read),
             **facts,
         )
@@ -80,6 +72,19 @@ class FolderSequence(RecordingFrames):
     def read(self, start: int, stop: int) -> np.ndarray:
         """Frames ``start`` to ``stop`` (exclusive): (n, C, H, W)."""
         return OPEN_FILES.of(self, partial(FrameFile, self.path)).read(start, stop)
+
+
+def _manifest_facts(folder: Path, read: Callable[[Path], bytes]) -> dict:
+    """What the manifest says about sensor, start and classes, after a check of the files."""
+    if not (folder / MANIFEST).is_file():  # RVT's own folders; RVT takes 0 as their start
+        return {}
+    manifest = read_manifest(folder)
+    check_files(folder, manifest, read)
+    return dict(
+        sensor_px=(manifest["width"], manifest["height"]),
+        start_us=start_us(manifest["t_first_us"]),
+        id_names=class_names_in(manifest),
+    )
 
 
 def _what_is_there(folder: Path, wanted: Path) -> str:
