@@ -111,7 +111,8 @@ def time_model(
 ) -> dict:
     from etram_mmdet.analysis.speed import model_report
     from etram_mmdet.analysis.speed.sweep import predicted_cost, sweep
-    from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file, load_strictly
+    from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
+    from etram_mmdet.engine.checkpoints.weights import load_strictly
 
     hw = tuple(args.frame)
     device = next(model.parameters()).device

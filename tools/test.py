@@ -85,8 +85,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from etram_mmdet.engine.checkpoints.carried_config import carried_by
-    from etram_mmdet.engine.checkpoints.chosen_config import config_for_checkpoint
     from etram_mmdet.engine.checkpoints.folder import checkpoint_file, work_folder_of
+    from etram_mmdet.engine.checkpoints.opening import config_for_checkpoint
     from etram_mmdet.engine.config.test_options import draw_detections, mirror_streams
     from etram_mmdet.engine.hooks.event_visualization import check_pictures
     from etram_mmdet.engine.runner.rank_watch import leave_ranks

@@ -20,7 +20,7 @@ from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.engine.checkpoints.carried_config import evaluation_config, stored_config
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
 from etram_mmdet.engine.checkpoints.files import load_foreign_weights, restore_histories
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.checkpoints.resumable import check_complete
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.operating_points.report import points_as_config

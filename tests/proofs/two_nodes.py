@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.simulation.sample import make_sample
 

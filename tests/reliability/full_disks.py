@@ -25,7 +25,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.simulation.sample import make_sample

@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 import torch
 
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.simulation.sample import make_sample
 from tests.helpers.cli import ALL_BOXES, CONFIG

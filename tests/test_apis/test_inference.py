@@ -15,8 +15,7 @@ from etram_mmdet.apis.inference import SCORE_THR, EventInferencer
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.deploy.window_times import start_on_grid
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
-from etram_mmdet.engine.checkpoints.opening import init_detector
+from etram_mmdet.engine.checkpoints.opening import init_detector, load_checkpoint_file
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.events.class_sets import ETRAM8

@@ -8,7 +8,7 @@ import pytest
 
 from etram_mmdet.engine.checkpoints import resumable
 from etram_mmdet.engine.checkpoints.folder import checkpoint_file, checkpoints_in
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.checkpoints.resumable import latest_checkpoint
 from etram_mmdet.utils.errors import InputError
 

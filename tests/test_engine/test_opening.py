@@ -12,9 +12,11 @@ from mmdet.apis import inference_detector
 from mmdet.apis import init_detector as mmdet_init_detector
 
 from etram_mmdet.apis import EventInferencer, init_detector
-from etram_mmdet.engine.checkpoints.chosen_config import config_for_checkpoint
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
-from etram_mmdet.engine.checkpoints.trained_with import checkpoint_classes
+from etram_mmdet.engine.checkpoints.opening import (
+    checkpoint_classes,
+    config_for_checkpoint,
+    load_checkpoint_file,
+)
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.models import RecurrentDetector
 from etram_mmdet.utils.errors import InputError
@@ -70,9 +72,9 @@ def test_the_way_from_a_path_to_the_model_is_short(trained):
     path = trained[0] / "iter_4.pth"
     init_detector(path, device="cpu")  # imports are no calls
     entered = files_entered(lambda: init_detector(path, device="cpu"))
-    # The sixth completes the representation of an earlier version, the seventh finds the newest
-    # checkpoint of a work folder.
-    assert 0 < len(entered) <= 7, entered
+    # One finds the newest checkpoint of a work folder, three read its file (archive, pickle,
+    # values), two check the contents, one the config, one completes an earlier representation.
+    assert 0 < len(entered) <= 10, entered
     assert all(len(places) == 1 for places in entered.values()), entered
 
 
@@ -159,7 +161,7 @@ def test_mmdets_init_detector_builds_the_same_from_a_dumped_config(trained):
 def test_another_downsample_than_in_training_is_told(trained, monkeypatch):
     said = []
     monkeypatch.setattr(
-        "etram_mmdet.engine.checkpoints.chosen_config.print_log", lambda text, *_: said.append(text)
+        "etram_mmdet.engine.checkpoints.opening.print_log", lambda text, *_: said.append(text)
     )
     checkpoint = trained[0] / "iter_4.pth"
     for options in ({}, {"representation.downsample": "nearest"}, {"window_us": 40_000}):

@@ -14,7 +14,7 @@ from torch import nn
 
 from etram_mmdet.engine.checkpoints import own_state
 from etram_mmdet.engine.checkpoints.contents import OWN_STATES_KEY, known_contents
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.checkpoints.own_state import (
     check_own_states,
     gather_own_states,

@@ -12,7 +12,7 @@ import torch
 
 from etram_mmdet.apis import EventInferencer, init_detector
 from etram_mmdet.engine.checkpoints.folder import PACKAGED, checkpoint_file, work_folder_of
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.checkpoints.release import digest, release
 from etram_mmdet.utils.errors import InputError
 

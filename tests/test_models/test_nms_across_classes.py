@@ -12,7 +12,7 @@ from mmcv.ops import batched_nms
 from mmdet.structures.bbox import bbox_overlaps
 from mmengine.config import ConfigDict
 
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.models.dense_heads.nms_by_class import nms_by_class
 from etram_mmdet.models.inference import Streamer
 from tests.helpers.cli import run

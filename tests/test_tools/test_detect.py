@@ -15,7 +15,7 @@ import torch
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.events.formats import open_recording
 from tests.helpers.cli import CONFIG, run

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 import torch
 
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run_together
 from tests.helpers.nodes import Cluster
 from tests.helpers.paths import ROOT

@@ -8,7 +8,7 @@ import shutil
 import pytest
 import torch
 
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.config.differences import training_differences
 from etram_mmdet.engine.config.load import load_config
 from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from etram_mmdet.apis import EventInferencer
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.checkpoints.rvt_weights import to_rvt
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings

@@ -15,10 +15,9 @@ import pytest
 import torch
 
 from etram_mmdet.apis.inference import EventInferencer
-from etram_mmdet.engine.checkpoints.chosen_config import config_for_checkpoint
 from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
 from etram_mmdet.engine.checkpoints.folder import find_checkpoint
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import config_for_checkpoint, load_checkpoint_file
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
 from tests.test_engine.test_checkpoint_files import Bomb

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from etram_mmdet.engine.checkpoints.carried_config import stored_config
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.checkpoints.rvt_weights import to_rvt
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.evaluation.predictions import load_predictions

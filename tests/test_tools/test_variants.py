@@ -7,7 +7,7 @@ import json
 import pytest
 import torch
 
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
 from tests.helpers.paths import ROOT
 from tests.test_tools.test_train_and_test import metrics, rows

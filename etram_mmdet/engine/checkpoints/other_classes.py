@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.random import fork_rng
 
 from etram_mmdet.datasets.shared_keys import dataset_config, metainfo_of
-from etram_mmdet.engine.checkpoints.trained_with import (
+from etram_mmdet.engine.checkpoints.opening import (
     ALLOW_KEY,
     check_checkpoint_classes,
     checkpoint_classes,

@@ -8,6 +8,7 @@ values need.
 from __future__ import annotations
 
 import pickletools
+import zipfile
 
 from etram_mmdet.engine.checkpoints.stored_values import Float64, Inert, Name, Refused, StoredValues
 
@@ -25,11 +26,13 @@ class PickleMachine:
     """Runs the program of one file.
 
     Args:
-        values: makes the values that the program asks for.
+        archive: the file.
+        records: folder of its storages inside the archive.
+        ignores: whether :class:`Inert` replaces unknown objects, instead of refusing the file.
     """
 
-    def __init__(self, values: StoredValues) -> None:
-        self._values = values
+    def __init__(self, archive: zipfile.ZipFile, records: str, ignores: bool) -> None:
+        self._values = StoredValues(archive, records, ignores)
         self._stack: list[object] = []
         self._marks: list[list[object]] = []  # the stacks below each mark
         self._memo: dict[int, object] = {}

@@ -17,7 +17,7 @@ from etram_mmdet.engine.checkpoints.contents import (
     STEP_KEY,
 )
 from etram_mmdet.engine.checkpoints.files import save_atomically
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 
 _KEPT_META = ("iter", "seed", "dataset_meta", STEP_KEY, SENSOR_KEY, DOMAIN_KEY, DATA_KEY)
 DIGITS = 16  # of a digest, as people compare it

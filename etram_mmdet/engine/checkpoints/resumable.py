@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from etram_mmdet.engine.checkpoints.folder import checkpoints_in
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.runner.divergence import check_finite
 from etram_mmdet.utils.errors import InputError
 

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from etram_mmdet.engine.checkpoints.pickle_machine import PickleMachine
-from etram_mmdet.engine.checkpoints.stored_values import Refused, StoredValues
+from etram_mmdet.engine.checkpoints.stored_values import Refused
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.kinds import check_kind
 
@@ -74,8 +74,8 @@ def _read_archive(archive: zipfile.ZipFile, path: Path, ignores: bool) -> object
         raise Refused(
             "it was saved on a machine of another byte order; load and save it again there"
         )
-    values = StoredValues(archive, f"{folder}data/", ignores)
-    return PickleMachine(values).run(archive.read(pickles[0]))
+    machine = PickleMachine(archive, f"{folder}data/", ignores)
+    return machine.run(archive.read(pickles[0]))
 
 
 def _check_records(records: Iterable[zipfile.ZipInfo], file_bytes: int) -> None:

@@ -20,7 +20,7 @@ from etram_mmdet.engine.checkpoints.contents import (
     STEP_KEY,
 )
 from etram_mmdet.engine.checkpoints.files import make_plain
-from etram_mmdet.engine.checkpoints.loading import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.utils.errors import InputError
 
 

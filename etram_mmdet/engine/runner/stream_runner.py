@@ -19,11 +19,7 @@ from torch.utils.data import DataLoader
 from etram_mmdet.engine.checkpoints.contents import OWN_STATES_KEY
 from etram_mmdet.engine.checkpoints.files import restore_histories
 from etram_mmdet.engine.checkpoints.folder import checkpoint_file
-from etram_mmdet.engine.checkpoints.loading import (
-    check_all_weights,
-    load_checkpoint_file,
-    load_strictly,
-)
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.checkpoints.other_classes import fit_classes
 from etram_mmdet.engine.checkpoints.own_state import (
     check_own_states,
@@ -36,6 +32,7 @@ from etram_mmdet.engine.checkpoints.resumable import (
     latest_checkpoint,
 )
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
+from etram_mmdet.engine.checkpoints.weights import check_all_weights, load_strictly
 from etram_mmdet.engine.config.complete import check_together, resolve
 from etram_mmdet.engine.config.epochs import count_in_steps, counts_epochs, steps_of_epoch
 from etram_mmdet.engine.config.load import complete_config

@@ -1,32 +1,14 @@
-"""Read a checkpoint's file, and load its weights into a model if all of them fit."""
+"""Load weights into a model if all of them fit."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from mmengine.model import is_model_wrapper
 from torch import Tensor, nn
 
-from etram_mmdet.engine.checkpoints.contents import known_contents
-from etram_mmdet.engine.checkpoints.folder import checkpoint_file
-from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
 from etram_mmdet.engine.runner.divergence import check_finite
 from etram_mmdet.utils.errors import InputError
-
-
-def load_checkpoint_file(path: str | Path) -> dict:
-    """Read a checkpoint without executing what it contains; tensors are on the CPU.
-
-    Args:
-        path: the file, or a work folder, of which the newest checkpoint is used.
-
-    Raises:
-        InputError: the file is missing, damaged, not a checkpoint, or holds more than tensors and
-            plain values.
-    """
-    path = checkpoint_file(path)
-    return known_contents(read_tensor_file(path), path)
 
 
 def load_strictly(model: nn.Module, weights: dict, source: str) -> None:
