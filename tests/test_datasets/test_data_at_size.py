@@ -21,6 +21,7 @@ from etram_mmdet.datasets.clip_orders import boxes_per_item
 from etram_mmdet.datasets.clips import Segments, single_clips, training_segments
 from etram_mmdet.datasets.domain import domain_of
 from etram_mmdet.datasets.folder_sequence import FolderSequence
+from etram_mmdet.datasets.recorded_boxes import ignored_boxes
 from etram_mmdet.datasets.recording_frames import RecordingFrames, _smallest_type
 from etram_mmdet.datasets.statistics import fingerprint, frame_step_us
 from etram_mmdet.engine.summary.data import data_lines, unlearnt_classes
@@ -123,7 +124,7 @@ def test_the_digest_is_that_of_earlier_versions(roots):
         ignored = np.zeros(4, BBOX_DTYPE)
         ignored["t"] = sequence.t_us[[0, 2, 2, 39]]
         ignored["w"] = ignored["h"] = 4
-        added = sequence._ignored_boxes(ignored, dataset.classes, None)
+        added = ignored_boxes(ignored, sequence.hw, sequence.scale, dataset.classes, None)
         sequence.arrays = type(sequence.arrays)({**sequence.arrays, **added})
         assert len(sequence.ignored_of(2)[0]) == 2 and not len(sequence.ignored_of(1)[0])
         assert fingerprint(dataset)["sha256"] == one_by_one(dataset)
