@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etram_mmdet.utils.cli import add_submitit, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.launching import add_submitit
 from etram_mmdet.utils.files import atomic_write
 
 if TYPE_CHECKING:

@@ -17,17 +17,13 @@ import argparse
 from typing import TYPE_CHECKING
 
 from etram_mmdet.events.limits import MAX_SIDE_PX
-from etram_mmdet.utils.cli import (
+from etram_mmdet.utils.cli import add_json, check_positive, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.config import add_cfg_options, add_config
+from etram_mmdet.utils.cli.detection import (
     PRECISIONS,
-    add_cfg_options,
-    add_config,
     add_device,
-    add_json,
     add_streamed_frames,
     add_streaming,
-    check_positive,
-    exit_on_input_error,
-    make_parser,
 )
 from etram_mmdet.utils.environment import machine
 from etram_mmdet.utils.files import write_json
@@ -131,7 +127,8 @@ def time_model(
 ) -> dict:
     from etram_mmdet.analysis.speed import model_report
     from etram_mmdet.analysis.speed.sweep import predicted_cost, sweep
-    from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file, load_strictly
+    from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
+    from etram_mmdet.engine.checkpoints.weights import load_strictly
 
     hw = tuple(args.frame)
     device = next(model.parameters()).device

@@ -13,7 +13,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from etram_mmdet.utils import cli
+from etram_mmdet.utils.cli import add_json, check_positive, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.config import add_cfg_options
+from etram_mmdet.utils.cli.detection import add_device, add_streamed_frames, add_streaming
 from etram_mmdet.utils.environment import machine
 from etram_mmdet.utils.files import write_json
 
@@ -21,7 +23,7 @@ PARTS = ("streaming", "training", "memory", "evaluation")
 
 
 def parse_args() -> argparse.Namespace:
-    parser = cli.make_parser(__doc__)
+    parser = make_parser(__doc__)
     parser.add_argument(
         "rvt", type=Path, metavar="RVT", help="folder of RVT's code, which will be executed"
     )
@@ -31,9 +33,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)"
     )
-    cli.add_device(parser)
-    cli.add_streamed_frames(parser)
-    cli.add_streaming(parser)
+    add_device(parser)
+    add_streamed_frames(parser)
+    add_streaming(parser)
     parser.add_argument(
         "--batch", type=int, default=2, help="clips per training step (default: %(default)s)"
     )
@@ -49,11 +51,11 @@ def parse_args() -> argparse.Namespace:
         default=2000,
         help="number of frames to evaluate, with 100 detections each (default: %(default)s)",
     )
-    cli.add_json(parser)
-    cli.add_cfg_options(parser)
+    add_json(parser)
+    add_cfg_options(parser)
     args = parser.parse_args()
     options = ("--frame", "--windows", "--batch", "--clip", "--steps", "--frames")
-    cli.check_positive(parser, args, *options)
+    check_positive(parser, args, *options)
     return args
 
 
@@ -100,7 +102,7 @@ def show(args: argparse.Namespace, result: dict) -> None:
 
 def main() -> None:
     args = parse_args()
-    with cli.exit_on_input_error():
+    with exit_on_input_error():
         result = measure(args)
         if args.json:
             write_json(args.json, result)

@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from etram_mmdet.utils.cli import add_cfg_options, add_config, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.config import add_cfg_options, add_config
 from etram_mmdet.utils.errors import InputError
 
 BATCHES = {".png": 2, ".mp4": 20}

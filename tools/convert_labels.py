@@ -196,7 +196,7 @@ def check_recording(
 ) -> tuple[int, int]:
     """Check that labels lie within the time of a recording; returns the size of its sensor."""
     from etram_mmdet.events.formats import open_recording
-    from etram_mmdet.events.preprocessing.plausibility import LIMITS
+    from etram_mmdet.events.preprocessing.plausibility.limits import LIMITS
     from etram_mmdet.utils.errors import InputError
 
     with open_recording(path, sensor_px=sensor_px) as recording:

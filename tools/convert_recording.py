@@ -14,7 +14,8 @@ import math
 from functools import partial
 from pathlib import Path
 
-from etram_mmdet.utils.cli import add_opening, exit_on_input_error, make_parser, opening_of
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.recordings import add_opening, opening_of
 
 
 def parse_args() -> argparse.Namespace:

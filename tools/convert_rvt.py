@@ -12,7 +12,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from etram_mmdet.utils.cli import add_cfg_options, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.config import add_cfg_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -18,18 +18,10 @@ import time
 from pathlib import Path
 
 from etram_mmdet.apis.sinks import SINKS
-from etram_mmdet.utils.cli import (
-    add_backend,
-    add_cfg_options,
-    add_device,
-    add_opening,
-    add_streaming,
-    add_thresholds,
-    check_positive,
-    exit_on_input_error,
-    make_parser,
-    opening_of,
-)
+from etram_mmdet.utils.cli import check_positive, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.config import add_cfg_options
+from etram_mmdet.utils.cli.detection import add_backend, add_device, add_streaming, add_thresholds
+from etram_mmdet.utils.cli.recordings import add_opening, opening_of
 
 
 def parse_args() -> argparse.Namespace:

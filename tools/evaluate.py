@@ -14,7 +14,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etram_mmdet.utils.cli import add_cfg_options, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.config import add_cfg_options
 from etram_mmdet.utils.errors import InputError
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ import argparse
 from pathlib import Path
 
 from etram_mmdet.deploy.description import OPSET, OPSETS
-from etram_mmdet.utils.cli import add_cfg_options, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.config import add_cfg_options
 
 
 def parse_args() -> argparse.Namespace:

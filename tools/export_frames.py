@@ -15,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etram_mmdet.utils.cli import add_opening, exit_on_input_error, make_parser, opening_of
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.recordings import add_opening, opening_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -18,13 +18,9 @@ from typing import TYPE_CHECKING
 
 from etram_mmdet.analysis.dataset import RULES
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET
-from etram_mmdet.utils.cli import (
-    add_cfg_options,
-    add_opening,
-    exit_on_input_error,
-    make_parser,
-    opening_of,
-)
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.config import add_cfg_options
+from etram_mmdet.utils.cli.recordings import add_opening, opening_of
 from etram_mmdet.utils.files import check_writable, write_json
 
 if TYPE_CHECKING:

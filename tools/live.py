@@ -13,16 +13,9 @@ import sys
 from pathlib import Path
 
 from etram_mmdet.deploy.live import IN_ORDER, POLICIES
-from etram_mmdet.utils.cli import (
-    add_backend,
-    add_cfg_options,
-    add_device,
-    add_streaming,
-    add_thresholds,
-    check_positive,
-    exit_on_input_error,
-    make_parser,
-)
+from etram_mmdet.utils.cli import check_positive, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.config import add_cfg_options
+from etram_mmdet.utils.cli.detection import add_backend, add_device, add_streaming, add_thresholds
 
 
 def parse_args() -> argparse.Namespace:

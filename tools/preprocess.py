@@ -27,7 +27,8 @@ from etram_mmdet.events.preprocessing.settings import (
     PreprocessSettings,
     representation_from_words,
 )
-from etram_mmdet.utils.cli import add_submitit, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.launching import add_submitit
 from etram_mmdet.utils.interruption import stop_once
 from etram_mmdet.utils.shards import Shard, shard_of
 
@@ -272,8 +273,8 @@ def run_shards(args: argparse.Namespace) -> int:
     """Run this command once per shard as jobs, and print one summary."""
     from tqdm import tqdm
 
-    from etram_mmdet.events.preprocessing.folder import sources_by_size
     from etram_mmdet.events.preprocessing.shard_reports import FOLDER, read_reports, remove_reports
+    from etram_mmdet.events.preprocessing.sources import sources_by_size
     from etram_mmdet.utils.jobs import Command, Jobs, last_line
 
     settings_of(args)  # so that a wrong option is told here and not in every job

@@ -14,13 +14,9 @@ import argparse
 from contextlib import nullcontext
 from pathlib import Path
 
-from etram_mmdet.utils.cli import (
-    add_cfg_options,
-    add_launcher,
-    exit_on_input_error,
-    make_parser,
-    use_launcher,
-)
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.config import add_cfg_options
+from etram_mmdet.utils.cli.launching import add_launcher, use_launcher
 from etram_mmdet.utils.restarts import ends_for_good
 
 

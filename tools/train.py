@@ -16,14 +16,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from etram_mmdet.utils.cli import (
-    add_cfg_options,
-    add_config,
-    add_launcher,
-    exit_on_input_error,
-    make_parser,
-    use_launcher,
-)
+from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.cli.config import add_cfg_options, add_config
+from etram_mmdet.utils.cli.launching import add_launcher, use_launcher
 from etram_mmdet.utils.restarts import check_restarts, ends_for_good
 
 if TYPE_CHECKING:

@@ -117,7 +117,7 @@ class Tally:
 
     def __str__(self) -> str:
         from_score = {
-            name: _range(row)
+            name: _threshold_text(row)
             for name, row in zip(self.points.classes, self.points.score_thr, strict=True)
         }
         is_common = len(set(from_score.values())) == 1
@@ -146,7 +146,7 @@ class Tally:
         )
 
 
-def _range(thresholds: np.ndarray) -> str:
+def _threshold_text(thresholds: np.ndarray) -> str:
     """The threshold in words: one number, or lowest and highest if they differ by box size."""
     return " to ".join(
         f"{number:.3g}" for number in np.unique(thresholds)[[0, -1]][: 1 + (np.ptp(thresholds) > 0)]

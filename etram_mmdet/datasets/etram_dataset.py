@@ -27,8 +27,9 @@ from etram_mmdet.datasets.dataset_checks import (
     other_order,
     padding,
 )
+from etram_mmdet.datasets.folder_sequence import FolderSequence
 from etram_mmdet.datasets.frame_paths import frame_path, register_frames
-from etram_mmdet.datasets.recording_frames import FolderSequence, RecordingFrames
+from etram_mmdet.datasets.recording_frames import RecordingFrames
 from etram_mmdet.datasets.sequence_folders import sequence_folders
 from etram_mmdet.datasets.statistics import BoxStatistics
 from etram_mmdet.datasets.transforms.formatting import instances

@@ -4,30 +4,21 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.datasets.sequence_layout import check_kind, load_layout
-from etram_mmdet.events.class_mapping import IGNORED_ID, LEFT_OUT, ClassSet, signed_ids
-from etram_mmdet.events.labels import BBOX_DTYPE
-from etram_mmdet.events.preprocessing.checksums import check_files
-from etram_mmdet.events.preprocessing.frame_store import FrameFile
-from etram_mmdet.events.preprocessing.frame_times import STEP_US, start_us
-from etram_mmdet.events.preprocessing.sequence_folder import (
-    MANIFEST,
-    class_names_in,
-    read_ignored,
-    read_manifest,
-    representation_path,
+from etram_mmdet.datasets.recorded_boxes import (
+    class_labels,
+    counts_by_name,
+    ignored_boxes,
+    is_flat,
+    network_xyxy,
+    track_ids,
 )
-from etram_mmdet.events.representations import build_representation
-from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import os_errors
-from etram_mmdet.utils.open_files import OPEN_FILES
+from etram_mmdet.events.class_mapping import LEFT_OUT, ClassSet
+from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.utils.shared_arrays import SharedArrays
 
 
@@ -89,10 +80,10 @@ class RecordingFrames(ABC):
         self.sensor_px = sensor_px or (self.hw[1] * scale, self.hw[0] * scale)
         labels = class_labels(boxes["class_id"], class_set, label_file, id_names)
         is_kept = labels != LEFT_OUT
-        self.left_out = _counts_by_name(
+        self.left_out = counts_by_name(
             boxes["class_id"][~is_kept], id_names or class_set.class_names
         )
-        bboxes = self._network_xyxy(boxes)
+        bboxes = network_xyxy(boxes, self.hw, scale)
         is_kept &= ~is_flat(bboxes)
         is_kept[: first_row[0] if len(first_row) else None] = False
         kept_before = np.append(0, np.cumsum(is_kept))
@@ -102,9 +93,9 @@ class RecordingFrames(ABC):
                 labelled=labelled.astype(np.int64),
                 first_row=kept_before[np.append(first_row.astype(np.int64), len(boxes))],
                 bboxes=bboxes[is_kept],
-                labels=_small(labels[is_kept]),
-                tracks=_small(_track_ids(boxes[is_kept])),
-                **self._ignored_boxes(ignored, class_set, id_names),
+                labels=_smallest_type(labels[is_kept]),
+                tracks=_smallest_type(track_ids(boxes[is_kept])),
+                **ignored_boxes(ignored, self.hw, scale, class_set, id_names),
             )
         )
         self.box_counts = np.bincount(labels[is_kept], minlength=len(class_set.classes))
@@ -122,18 +113,6 @@ class RecordingFrames(ABC):
     @abstractmethod
     def read(self, start: int, stop: int) -> np.ndarray:
         """Frames ``start`` to ``stop`` (exclusive): (n, C, H, W) of ``dtype``."""
-
-    def _network_xyxy(self, boxes: np.ndarray) -> np.ndarray:
-        """Corners in network pixels, limited as in RVT's loader.
-
-        The limit is the last pixel of the sensor first, then the last pixel of the network's frame.
-        """
-        corners = np.stack(
-            [boxes["x"], boxes["y"], boxes["x"] + boxes["w"], boxes["y"] + boxes["h"]], 1
-        )
-        limit = np.array([self.hw[1], self.hw[0]] * 2, np.float32)
-        corners = np.clip(corners.astype(np.float32), 0, limit * self.scale - 1) / self.scale
-        return np.minimum(corners, limit - 1)
 
     def boxes_of(self, frame: int) -> tuple[np.ndarray, np.ndarray]:
         """Boxes float32 (n, 4) xyxy in network pixels and labels int64 (n,) of a frame."""
@@ -176,28 +155,6 @@ class RecordingFrames(ABC):
         bboxes, labels = self.arrays["ignored_bboxes"], self.arrays["ignored_labels"]
         return bboxes[rows].copy(), labels[rows].copy()
 
-    def _ignored_boxes(
-        self, boxes: np.ndarray | None, class_set: ClassSet, id_names: Mapping[int, str] | None
-    ) -> dict[str, np.ndarray]:
-        """Times (n,) in order, boxes (n, 4) in network pixels and labels (n,)."""
-        boxes = np.empty(0, BBOX_DTYPE) if boxes is None else boxes
-        is_of_all = signed_ids(boxes["class_id"]) == IGNORED_ID
-        of_all = np.repeat(boxes[is_of_all], len(class_set.classes))
-        labels = class_set.labels_of(boxes["class_id"], id_names, refuse_unknown=False)
-        labels = np.append(
-            labels[~is_of_all], np.tile(np.arange(len(class_set.classes)), is_of_all.sum())
-        )
-        boxes = np.append(boxes[~is_of_all], of_all)
-        order = np.argsort(boxes["t"], kind="stable")
-        boxes, labels = boxes[order], labels[order]
-        bboxes = self._network_xyxy(boxes)
-        solid = (labels != LEFT_OUT) & ~is_flat(bboxes)
-        return dict(
-            ignored_us=boxes["t"][solid],
-            ignored_bboxes=bboxes[solid],
-            ignored_labels=labels[solid],
-        )
-
     def tracks_of(self, frame: int) -> np.ndarray:
         """Track ids int64 (n,) of the boxes of a frame; 0 where the label file has none."""
         return self.arrays["tracks"][self._rows_of(frame)].astype(np.int64)
@@ -221,7 +178,7 @@ class RecordingFrames(ABC):
         return slice(*self.arrays["first_row"][k : k + 2])
 
 
-def _small(values: np.ndarray) -> np.ndarray:
+def _smallest_type(values: np.ndarray) -> np.ndarray:
     """The same whole numbers in the smallest signed type that holds them."""
     low, high = values.min(initial=0), values.max(initial=0)
     fitting = [
@@ -230,121 +187,3 @@ def _small(values: np.ndarray) -> np.ndarray:
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max
     ]
     return values.astype(fitting[0]) if fitting else values
-
-
-def is_flat(bboxes: np.ndarray) -> np.ndarray:
-    """Whether each box has no width or no height: (n,) bool.
-
-    Args:
-        bboxes: (n, 4) boxes x1 y1 x2 y2.
-    """
-    return (bboxes[:, 2:] <= bboxes[:, :2]).any(1)
-
-
-def _counts_by_name(class_ids: np.ndarray, id_names: Mapping[int, str]) -> Counter:
-    ids, counts = np.unique(class_ids, return_counts=True)
-    return Counter({id_names.get(int(i), str(i)): int(n) for i, n in zip(ids, counts, strict=True)})
-
-
-def _track_ids(boxes: np.ndarray) -> np.ndarray:
-    """Track ids (n,), 0 in a label file without them.
-
-    Label files that RVT preprocessed may lack the column, which RVT's own loader never reads.
-    """
-    if "track_id" not in boxes.dtype.names:
-        return np.zeros(len(boxes), np.int64)
-    return boxes["track_id"].astype(np.int64)
-
-
-class FolderSequence(RecordingFrames):
-    """A preprocessed recording in RVT's layout; its HDF5 file is opened at the first read.
-
-    Args:
-        folder: folder of the sequence.
-        representation: representation whose tensors are read.
-        window_us: length of a frame's window whose tensors are read, in microseconds.
-        class_set: meaning of the class ids in the label file.
-
-    Raises:
-        InputError: when the folder lacks a file or a tensor, a box is NaN or infinite, or a
-            class id is not in ``class_set``.
-    """
-
-    def __init__(
-        self, folder: Path, representation: dict, window_us: int, class_set: ClassSet
-    ) -> None:
-        built = build_representation(representation, 2, 2)
-        self.path = folder / representation_path(built, window_us)
-        with os_errors(self.path, "read"):
-            is_there = self.path.is_file()
-        if not is_there:
-            raise InputError(_what_is_there(folder, self.path))
-        with FrameFile(self.path) as frames:
-            num_tensors, *shape = frames.shape
-            dtype = frames.dtype
-        check_kind(self.path, shape[0], dtype, representation)
-        read = cache(Path.read_bytes)  # every file is opened once
-        arrays = load_layout(folder, self.path, num_tensors, read)
-        facts = {}
-        if (folder / MANIFEST).is_file():  # RVT's own folders have none; RVT takes 0 as their start
-            manifest = read_manifest(folder)
-            check_files(folder, manifest, read)
-            facts = dict(
-                sensor_px=(manifest["width"], manifest["height"]),
-                start_us=start_us(manifest["t_first_us"]),
-                id_names=class_names_in(manifest),
-            )
-        labels = folder / "labels_v2" / "labels.npz"
-        super().__init__(
-            folder.name,
-            tuple(shape),
-            dtype,
-            built.scale,
-            **arrays,
-            class_set=class_set,
-            label_file=labels,
-            ignored=read_ignored(folder, read),
-            **facts,
-        )
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Frames ``start`` to ``stop`` (exclusive): (n, C, H, W)."""
-        return OPEN_FILES.of(self, partial(FrameFile, self.path)).read(start, stop)
-
-
-def _what_is_there(folder: Path, wanted: Path) -> str:
-    there = sorted(
-        str(p.relative_to(folder))
-        for p in folder.glob("event_representations_v2/*/event_representations*.h5")
-    )
-    return (
-        f"{folder}: no {wanted.relative_to(folder)} (found: "
-        f"{', '.join(there) or 'no representation'}); preprocess the recordings with the config's "
-        "representation and window_us, or set these in the config to what was found"
-    )
-
-
-def class_labels(
-    class_ids: np.ndarray,
-    class_set: ClassSet,
-    path: Path,
-    id_names: Mapping[int, str] | None = None,
-) -> np.ndarray:
-    """Labels (n,) of class ids, as :meth:`ClassSet.labels_of` gives them.
-
-    Args:
-        class_ids: (n,) ids in the label file.
-        class_set: meaning of the ids.
-        path: label file, for the error message.
-        id_names: names of the ids, if they are known. Default: not known.
-
-    Raises:
-        InputError: when ``class_set`` does not know an id; the message names ``path``.
-    """
-    try:
-        return class_set.labels_of(class_ids, id_names)
-    except InputError as error:
-        advice = "set class_set in the config to the one that the label files follow"
-        if id_names:
-            advice += ", or give the folder's ids other names: tools/preprocess.py --class-set"
-        raise InputError(f"{path}: {error}; {advice}") from error

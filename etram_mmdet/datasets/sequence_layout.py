@@ -70,7 +70,7 @@ def load_layout(
     boxes = load_boxes_of(labels, read)
     first_row = load_integers(labels, "objframe_idx_2_label_idx", read)
     if num_tensors != len(t_us):
-        _refuse(path, f"{num_tensors} tensors, but timestamps_us has {len(t_us)}")
+        _refuse_layout(path, f"{num_tensors} tensors, but timestamps_us has {len(t_us)}")
     _check_stamps(stamps, t_us)
     _check_rows(labels, first_row, len(boxes))
     _check_index(index, labelled, len(first_row), len(t_us))
@@ -81,7 +81,7 @@ def load_layout(
     return dict(t_us=t_us, labelled=labelled, boxes=boxes, first_row=first_row)
 
 
-def _refuse(path: Path, problem: str) -> NoReturn:
+def _refuse_layout(path: Path, problem: str) -> NoReturn:
     raise InputError(
         f"{path}: {problem}; write the folder as tools/preprocess.py does, or {PREPROCESS_AGAIN}"
     )
@@ -100,7 +100,7 @@ def load_integers(path: Path, member: str | None = None, read: _Read | None = No
     """
     rows = load_array(path, member, PREPROCESS_AGAIN, read)
     if rows.ndim != 1 or rows.dtype.kind not in "iu":
-        _refuse(
+        _refuse_layout(
             path,
             f"{member or path.stem} is {rows.dtype} {rows.shape}, expected one dimension of "
             "integers",
@@ -112,7 +112,7 @@ def load_integers(path: Path, member: str | None = None, read: _Read | None = No
 def _check_small(path: Path, name: str, rows: np.ndarray) -> None:
     wrong = beyond_time(rows)
     if len(wrong):
-        _refuse(
+        _refuse_layout(
             path,
             f"{name}: row {wrong[0]} is {rows[wrong[0]]}, expected numbers up to {MAX_TIME_US}",
         )
@@ -133,7 +133,7 @@ def load_boxes_of(path: Path, read: _Read | None = None) -> np.ndarray:
     numbers = {name for name, (dtype, *_) in fields.items() if dtype.kind in "iuf"}
     if boxes.ndim != 1 or not {*_BOX_FIELDS, *fields.keys() & {"t", "track_id"}} <= numbers:
         wanted = f"{', '.join(_BOX_FIELDS[:-1])} and {_BOX_FIELDS[-1]}"
-        _refuse(
+        _refuse_layout(
             path,
             f"labels is {boxes.dtype} {boxes.shape}, expected boxes with the numbers {wanted}",
         )
@@ -147,7 +147,7 @@ def _check_stamps(path: Path, t_us: np.ndarray) -> None:
     wrong = np.flatnonzero(np.diff(t_us) <= 0)
     if len(wrong):
         before, after = t_us[wrong[0] : wrong[0] + 2]
-        _refuse(
+        _refuse_layout(
             path,
             f"row {wrong[0] + 1} is {after} after {before}, expected microseconds that rise from "
             "row to row",
@@ -157,7 +157,7 @@ def _check_stamps(path: Path, t_us: np.ndarray) -> None:
 def _check_rows(path: Path, first_row: np.ndarray, num_boxes: int) -> None:
     wrong = np.flatnonzero((np.diff(first_row, prepend=0) < 0) | (first_row > num_boxes))
     if len(wrong):
-        _refuse(
+        _refuse_layout(
             path,
             f"objframe_idx_2_label_idx is not ascending within 0 to {num_boxes}, the number of "
             f"boxes (row {wrong[0]} is {first_row[wrong[0]]})",
@@ -166,14 +166,14 @@ def _check_rows(path: Path, first_row: np.ndarray, num_boxes: int) -> None:
 
 def _check_index(path: Path, labelled: np.ndarray, num_rows: int, num_frames: int) -> None:
     if len(labelled) != num_rows:
-        _refuse(
+        _refuse_layout(
             path,
             f"{len(labelled)} indices of labelled frames, expected {num_rows}, the length of "
             "objframe_idx_2_label_idx in labels_v2/labels.npz",
         )
     wrong = np.flatnonzero((np.diff(labelled, prepend=-1) <= 0) | (labelled >= num_frames))
     if len(wrong):
-        _refuse(
+        _refuse_layout(
             path,
             f"objframe_idx_2_repr_idx is not strictly ascending within the {num_frames} frames "
             f"(row {wrong[0]} is {labelled[wrong[0]]})",
@@ -189,9 +189,11 @@ def _check_label_times(
     step between frames; beyond that a label would belong to another frame.
     """
     if label_us.shape != labelled.shape:
-        _refuse(path, f"{len(label_us)} label times for {len(labelled)} labelled frames")
+        _refuse_layout(path, f"{len(label_us)} label times for {len(labelled)} labelled frames")
     if (off_us := _furthest(label_us, t_us[labelled])) > _tolerance_us(t_us):
-        _refuse(path, f"up to {off_us:,} us off the frames that objframe_idx_2_repr_idx names")
+        _refuse_layout(
+            path, f"up to {off_us:,} us off the frames that objframe_idx_2_repr_idx names"
+        )
 
 
 def _check_box_times(
@@ -202,7 +204,7 @@ def _check_box_times(
         return
     owner_us = np.repeat(t_us[labelled], np.diff(np.append(first_row, len(boxes))))
     if (off_us := _furthest(boxes["t"][first_row[0] :], owner_us)) > _tolerance_us(t_us):
-        _refuse(
+        _refuse_layout(
             path,
             f"boxes are up to {off_us:,} us off the frames that objframe_idx_2_label_idx gives "
             "them; it should hold the row at which each frame's boxes begin, in rows sorted by "

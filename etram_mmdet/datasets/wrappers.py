@@ -69,7 +69,7 @@ class CombinedStreams(ETraMDataset):
 
     def __init__(self, wrapper: Wrapper) -> None:
         self.wrapper = wrapper
-        shown = _shown(wrapper)
+        shown = _shown_recordings(wrapper)
         if not shown:
             raise InputError(
                 f"{type(wrapper).__name__}: contains no recording; set times of RepeatDataset to 1 "
@@ -121,14 +121,14 @@ class CombinedStreams(ETraMDataset):
         return part.load_clip(self.sequences[request.recording], request, self)
 
 
-def _shown(dataset: Dataset) -> list[Shown]:
+def _shown_recordings(dataset: Dataset) -> list[Shown]:
     """The recordings of one pass in order; one that is shown n times is listed n times."""
     if isinstance(dataset, ConcatDataset):
-        return [source for part in dataset.datasets for source in _shown(part)]
+        return [source for part in dataset.datasets for source in _shown_recordings(part)]
     if isinstance(dataset, RepeatDataset):
-        return _shown(dataset.dataset) * dataset.times
+        return _shown_recordings(dataset.dataset) * dataset.times
     if isinstance(dataset, ClassBalancedDataset):
-        return _balanced(_shown(dataset.dataset), dataset.oversample_thr)
+        return _balanced(_shown_recordings(dataset.dataset), dataset.oversample_thr)
     if isinstance(dataset, ETraMDataset):
         return [(dataset, number) for number in range(len(dataset.sequences))]
     raise InputError(

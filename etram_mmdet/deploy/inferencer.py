@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from etram_mmdet.deploy.engines import Engine
+from etram_mmdet.deploy.image_detector import ImageDetector
 from etram_mmdet.deploy.streams import EventStream, StreamBatch
 from etram_mmdet.deploy.window_times import check_step, evaluated_times, start_on_grid
-from etram_mmdet.evaluation.operating_points import SCORE_THR
-from etram_mmdet.evaluation.operating_points.file import load_operating_points
-from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.evaluation.results import Boxes
 from etram_mmdet.events.formats import Recording, open_recording
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
-from etram_mmdet.events.representations import Representation, build_representation
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.notices import say
 
@@ -46,7 +42,7 @@ class Window(NamedTuple):
     seen: Boxes
 
 
-class Inferencer:
+class Inferencer(ImageDetector):
     """Detects objects in streams of events, window by window.
 
     Every stream has a recurrent state of its own.
@@ -68,15 +64,9 @@ class Inferencer:
         operating_points: str | Path | None = None,
         step_us: int | None = None,
     ) -> None:
-        self.engine = engine
-        self.description = engine.description
-        self.classes = self.description.classes
-        self.palette = [tuple(colour) for colour in self.description.palette]
+        super().__init__(engine, score_thr, operating_points)
         self.window_us = self.description.window_us
-        self.sensor_px = self.description.sensor_px
-        self._scale = self.representation(2, 2).scale
         self.step_us = step_us or self.description.step_us or self._assumed_step_us()
-        self.operating_points = self._operating_points(score_thr, operating_points)
         if self.operating_points.switched_off:
             names = ", ".join(self.operating_points.switched_off)
             say(f"classes switched off by a score threshold of 1: {names}", logging.WARNING)
@@ -97,26 +87,6 @@ class Inferencer:
     def reset(self) -> None:
         """Forget all images given to :meth:`detect`: the next one begins a stream."""
         self._own.reset()
-
-    def representation(self, height: int | None = None, width: int | None = None) -> Representation:
-        """Create the representation that turns events of a sensor into images for the network.
-
-        Args:
-            height: height of the sensor in pixels. Default: as in training, if the checkpoint
-                stores it.
-            width: width of the sensor in pixels. Default: as in training.
-
-        Raises:
-            InputError: height or width is missing, and the checkpoint stores neither.
-        """
-        if height is None and width is None and self.sensor_px is not None:
-            width, height = self.sensor_px
-        if height is None or width is None:
-            raise InputError(
-                "the checkpoint does not state the size of its sensor; give it in pixels: "
-                "representation(height, width)"
-            )
-        return build_representation(self.description.representation, height, width)
 
     def fit_sensor(self, recording: Recording) -> str:
         """Set the sensor size of a recording whose file does not state it.
@@ -156,54 +126,6 @@ class Inferencer:
             Detections, best first, in sensor pixels and clipped to the frame.
         """
         return self._own.detect(image)
-
-    def step(self, image: np.ndarray, states: tuple | None) -> tuple[Boxes, tuple]:
-        """Detect in one image with a recurrent state that the caller keeps.
-
-        Args:
-            image: (C, H, W), from :meth:`representation`.
-            states: recurrent state after the previous image, or ``None`` at the start of a stream.
-
-        Returns:
-            Detections that pass the operating points, best first, in network pixels, unclipped (so
-            they may reach beyond the frame); and the recurrent state after this image.
-        """
-        seen, states = self.look(image, states)
-        return self.sure(seen, image), states
-
-    def look(self, image: np.ndarray, states: tuple | None) -> tuple[Boxes, tuple]:
-        """Run the network on one image; like :meth:`step`, but without the operating points.
-
-        Args:
-            image: (C, H, W), from :meth:`representation`.
-            states: recurrent state after the previous image, or ``None`` at the start of a stream.
-
-        Returns:
-            All detections that the network predicts, and the recurrent state after this image.
-        """
-        (seen,), states = self.engine(image[None], states)
-        return seen, states
-
-    def sure(self, seen: Boxes, image: np.ndarray) -> Boxes:
-        """Select the boxes that pass the operating points.
-
-        Thresholds by size are applied to the clipped boxes, since a user sees them clipped.
-
-        Args:
-            seen: boxes from :meth:`look`.
-            image: (C, H, W) in which they were found.
-        """
-        return seen[self.operating_points.rows(seen.clipped(image.shape[1:]), self._scale)]
-
-    def shown(self, found: Boxes, image: np.ndarray) -> Boxes:
-        """Convert boxes for display: clipped to the frame, in sensor pixels.
-
-        Args:
-            found: boxes from :meth:`step`, in network pixels.
-            image: (C, H, W) in which they were found.
-        """
-        clipped = found.clipped(image.shape[1:])
-        return replace(clipped, bboxes_xyxy=clipped.bboxes_xyxy * self._scale)
 
     def draw(self, window: Window, scale: int = 1) -> np.ndarray:
         """Draw the events of a window with its boxes.
@@ -347,15 +269,3 @@ class Inferencer:
                 f"detector takes {self.sensor_px[0]}x{self.sensor_px[1]}; export the checkpoint "
                 f"for this sensor: tools/export.py CHECKPOINT OUT.onnx --sensor {size[0]} {size[1]}"
             )
-
-    def _operating_points(
-        self, score_thr: float | None, path: str | Path | None
-    ) -> OperatingPoints:
-        if score_thr is not None:
-            return OperatingPoints.common(self.classes, score_thr)
-        tuned: Mapping | None = self.description.operating_points
-        if path is not None:
-            tuned = load_operating_points(path)
-        if tuned is None:
-            return OperatingPoints.common(self.classes, SCORE_THR)
-        return OperatingPoints.from_config(dict(tuned), self.classes)

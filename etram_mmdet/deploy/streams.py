@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from etram_mmdet.deploy.image_detector import ImageDetector
 from etram_mmdet.evaluation.results import Boxes
 from etram_mmdet.utils.errors import InputError
 
-if TYPE_CHECKING:
-    from etram_mmdet.deploy.inferencer import Inferencer
-
 
 class EventStream:
-    """One stream of images through an :class:`Inferencer`, with its recurrent state.
+    """One stream of images through an :class:`ImageDetector`, with its recurrent state.
 
     Args:
-        inferencer: detector that runs on the images; :meth:`Inferencer.new_stream` passes it.
+        inferencer: detector that runs on the images.
     """
 
-    def __init__(self, inferencer: Inferencer) -> None:
+    def __init__(self, inferencer: ImageDetector) -> None:
         self.inferencer = inferencer
         self._states: tuple | None = None
 
@@ -33,7 +30,7 @@ class EventStream:
         """Detect in the next image of the stream.
 
         Args:
-            image: (C, H, W), from :meth:`Inferencer.representation`.
+            image: (C, H, W), from :meth:`ImageDetector.representation`.
 
         Returns:
             Detections, best first, in sensor pixels and clipped to the frame.
@@ -44,7 +41,7 @@ class EventStream:
         """Detect in the next image; boxes are in network pixels and unclipped.
 
         Args:
-            image: (C, H, W), from :meth:`Inferencer.representation`.
+            image: (C, H, W), from :meth:`ImageDetector.representation`.
         """
         return self.inferencer.sure(self.look(image), image)
 
@@ -52,7 +49,7 @@ class EventStream:
         """Run the network on the next image, without the operating points.
 
         Args:
-            image: (C, H, W), from :meth:`Inferencer.representation`.
+            image: (C, H, W), from :meth:`ImageDetector.representation`.
         """
         seen, self._states = self.inferencer.look(image, self._states)
         return seen
@@ -71,7 +68,7 @@ class StreamBatch:
         InputError: the network is an exported graph for another number of streams.
     """
 
-    def __init__(self, inferencer: Inferencer, size: int) -> None:
+    def __init__(self, inferencer: ImageDetector, size: int) -> None:
         fixed = inferencer.description.batch if inferencer.description.frame_shape else None
         if fixed is not None and size != fixed:
             raise InputError(

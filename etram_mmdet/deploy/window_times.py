@@ -72,7 +72,7 @@ def evaluated_times(
     """
     try:
         from etram_mmdet.datasets.clips import evaluation_segment
-        from etram_mmdet.datasets.recording_frames import FolderSequence
+        from etram_mmdet.datasets.folder_sequence import FolderSequence
         from etram_mmdet.events.preprocessing.labelled_frames import find_frames
     except ImportError as error:
         raise InputError(

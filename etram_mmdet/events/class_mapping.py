@@ -173,7 +173,7 @@ class ClassSet:
         }
         if unknown and refuse_unknown:
             raise InputError(
-                f"class {_listed(list(unknown))} not in class_set {self.name!r}, which reads "
+                f"class {_told_keys(list(unknown))} not in class_set {self.name!r}, which reads "
                 f"{self.known} ({sum(unknown.values())} of {len(class_ids)} boxes)"
             )
         classes = [self.class_of(name) if self.knows(name) else None for name in names]
@@ -254,7 +254,7 @@ def _spans(ids: list[int]) -> str:
     )
 
 
-def _listed(keys: list[int | str]) -> str:
+def _told_keys(keys: list[int | str]) -> str:
     """Up to five ids or names as text."""
     more = f" and {len(keys) - 5} more" if len(keys) > 5 else ""
     return f"{'ids' if all(isinstance(key, int) for key in keys) else 'names'} {keys[:5]}{more} are"

@@ -10,7 +10,7 @@ import numpy as np
 from etram_mmdet.events.choices import MIN_SIDE_PX, BoxFormat, LabelTimeUnit
 from etram_mmdet.events.formats.array_files import load_array
 from etram_mmdet.events.limits import MAX_TIME_US, beyond_time
-from etram_mmdet.events.recording import in_microseconds
+from etram_mmdet.events.time_units import in_microseconds
 from etram_mmdet.utils.errors import InputError
 
 # t in microseconds; x, y the top-left corner and w, h the size in sensor pixels. Prophesee's files

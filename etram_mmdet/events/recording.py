@@ -1,104 +1,22 @@
-"""Base classes of recordings: events are read by time window in bounded memory."""
+"""Base class of recordings: events are read by time window in bounded memory."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from etram_mmdet.events.block_stamps import BlockStamps
-from etram_mmdet.events.choices import COLUMN_NAMES, LabelTimeUnit, TimeUnit
-from etram_mmdet.events.limits import MAX_PIXELS, MAX_SIDE_PX, MAX_TIME_US
+from etram_mmdet.events.choices import TimeUnit
+from etram_mmdet.events.columns import NO_EVENTS, Events
+from etram_mmdet.events.damage import MAX_DAMAGED, told_of_damage
+from etram_mmdet.events.on_sensor import check_sensor, events_on_sensor
+from etram_mmdet.events.time_units import floats_in_microseconds, in_microseconds
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
 from etram_mmdet.utils.open_files import OPEN_FILES
-
-# Largest share of a recording's events that may be damaged. Up to ten are always accepted.
-MAX_DAMAGED = 0.01
-_FEW = 10
-_UNIT_US = {"s": 1e6, "ms": 1e3, "us": 1.0, "ns": 1e-3}
-
-
-class Events(NamedTuple):
-    """Events in time order, as columns (n,) of equal length.
-
-    Attributes:
-        t: time, int64 microseconds.
-        x: column of the sensor, uint16 pixels.
-        y: row of the sensor, uint16 pixels.
-        p: polarity, uint8: 0 off (darker), 1 on (brighter).
-    """
-
-    t: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    p: np.ndarray
-
-
-NO_EVENTS = Events(
-    np.empty(0, np.int64), np.empty(0, np.uint16), np.empty(0, np.uint16), np.empty(0, np.uint8)
-)
-
-
-def find_column(name: str, names: Sequence[str]) -> int | None:
-    """Index of the column t, x, y or p in a list of names; ``None`` if it is missing.
-
-    Args:
-        name: ``t``, ``x``, ``y`` or ``p``.
-        names: column names of a file; every spelling in `COLUMN_NAMES` is recognised.
-    """
-    lower = [each.strip().lower() for each in names]
-    return next((lower.index(each) for each in COLUMN_NAMES[name] if each in lower), None)
-
-
-def in_microseconds(times: np.ndarray, unit: LabelTimeUnit) -> np.ndarray:
-    """Convert times to int64 microseconds; fractions are cut off and integers stay exact.
-
-    Args:
-        times: array of times.
-        unit: unit of ``times``.
-    """
-    if unit in ("ms", "s"):
-        per = int(_UNIT_US[unit])
-        if times.dtype.kind != "f":
-            return times.astype(np.int64) * per
-        # 0.29 s are 289999.99999999994 us before rounding.
-        return np.round(times.astype(np.float64) * per, 3).astype(np.int64)
-    return (times // 1000 if unit == "ns" else times).astype(np.int64)
-
-
-def _from_floats(stamps: np.ndarray, us: float) -> np.ndarray:
-    """Floating-point stamps as int64 microseconds; a stamp that is no time becomes a far-away one.
-
-    ``us`` is the number of microseconds in one unit of the stamps.
-    """
-    stamps = stamps.astype(np.float64) * us
-    return np.rint(np.where(np.abs(stamps) < MAX_TIME_US, stamps, -MAX_TIME_US)).astype(np.int64)
-
-
-def check_sensor(path: str | Path, width: int, height: int) -> None:
-    """Raise ``InputError`` for a sensor size that no camera has; its images would fill the memory.
-
-    Args:
-        path: file that states the size, for the message.
-        width: columns of the sensor.
-        height: rows of the sensor.
-    """
-    if not (1 <= width <= MAX_SIDE_PX and 1 <= height <= MAX_SIDE_PX):
-        raise InputError(
-            f"{path}: a sensor of {width}x{height} pixels, expected sides of 1 to {MAX_SIDE_PX}; "
-            "correct the size"
-        )
-    if width * height > MAX_PIXELS:
-        raise InputError(
-            f"{path}: a sensor of {width}x{height} pixels, expected at most {MAX_PIXELS:,} in all; "
-            "correct the size"
-        )
 
 
 class Recording(ABC):
@@ -294,31 +212,9 @@ class Recording(ABC):
         It is damaged if more than ``MAX_DAMAGED`` of the events (and more than ten) were raised or
         dropped.
         """
-        lost = {
-            name: count
-            for name, count in self.dropped.items()
-            if name.startswith("events_") and count
-        }
-        if self.stamps_corrected:
-            lost["stamps_corrected"] = self.stamps_corrected
-        num_events = self._stamps.num_events
-        if sum(lost.values()) <= max(MAX_DAMAGED * num_events, _FEW):
-            return ""
-        listed = ", ".join(f"{name} {count}" for name, count in lost.items())
-        if 2 * self.dropped_out_of_frame > sum(lost.values()):
-            advice = (
-                f"if its sensor does not have {self.width}x{self.height} pixels, give the size "
-                "with --sensor WIDTH HEIGHT"
-            )
-        else:
-            advice = (
-                "likely cause: its events are not in time order; use --sort-events of "
-                "tools/preprocess.py, or reading=dict(sort_events=True) of a RawEventDataset"
-            )
-        return (
-            f"{sum(lost.values()) / num_events:.1%} of {num_events} events were dropped or "
-            f"corrected, expected at most {MAX_DAMAGED:.0%} ({listed}); {advice}"
-        )
+        lost = {name: n for name, n in self.dropped.items() if name.startswith("events_")}
+        lost["stamps_corrected"] = self.stamps_corrected
+        return told_of_damage(lost, self._stamps.num_events, (self.width, self.height))
 
     @property
     def dropped_out_of_frame(self) -> int:
@@ -376,7 +272,7 @@ class Recording(ABC):
             stamps = self._raw_stamps(block)
         if stamps.dtype.kind == "f":
             is_stated = self._time_unit != "us" or not self.stamps_are_seconds
-            return _from_floats(stamps, _UNIT_US[self._time_unit] if is_stated else 1e6)
+            return floats_in_microseconds(stamps, self._time_unit if is_stated else "s")
         return stamps if self._time_unit == "us" else in_microseconds(stamps, self._time_unit)
 
     def _visit_all(self) -> None:
@@ -395,77 +291,6 @@ class Recording(ABC):
             )
         if believed is not None:
             x, y, p = x[believed], y[believed], p[believed]
-        smallest_p, largest_p, kept = count_on_sensor(x, y, p, self.width, self.height)
-        if smallest_p < -1 or largest_p > 1:
-            raise InputError(
-                f"{self.path}: polarity {largest_p if largest_p > 1 else smallest_p}, expected "
-                "0 and 1 (or -1 and 1); convert the recording"
-            )
-        self._dropped_of_block[block] = len(x) - kept
-        p = p if p.dtype == np.uint8 else (p > 0).view(np.uint8)
-        events = Events(t, x.astype(np.uint16, copy=False), y.astype(np.uint16, copy=False), p)
-        if kept == len(x):
-            return events
-        inside = (x >= 0) & (x < self.width) & (y >= 0) & (y < self.height)
-        return Events(*(column[inside] for column in events))
-
-
-class IndexedRecording(Recording):
-    """A recording in which every block but the last holds the same number of events.
-
-    A subclass implements ``_stamps_between`` and ``_pixels_between`` for the events ``start`` to
-    ``stop`` (exclusive).
-
-    Args:
-        path: the file.
-        width: columns of the sensor.
-        height: rows of the sensor.
-        length: number of events in the file.
-        events_per_block: number of events in a block.
-    """
-
-    def __init__(
-        self, path: Path, width: int, height: int, length: int, events_per_block: int
-    ) -> None:
-        self._length = length
-        self._events_per_block = events_per_block
-        super().__init__(path, width, height, num_blocks=-(-length // events_per_block))
-
-    @abstractmethod
-    def _stamps_between(self, start: int, stop: int) -> np.ndarray:
-        """See ``_raw_stamps``."""
-
-    @abstractmethod
-    def _pixels_between(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """See ``_raw_pixels``."""
-
-    def _raw_stamps(self, block: int) -> np.ndarray:
-        return self._stamps_between(*self._span(block))
-
-    def _raw_pixels(self, block: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return self._pixels_between(*self._span(block))
-
-    def _span(self, block: int) -> tuple[int, int]:
-        start = block * self._events_per_block
-        return start, min(start + self._events_per_block, self._length)
-
-
-@njit(cache=True, nogil=True)
-def count_on_sensor(x, y, p, width, height):
-    """The smallest and the largest polarity, and how many events lie on the sensor.
-
-    Args:
-        x: columns of the sensor (N,), in pixels.
-        y: rows of the sensor (N,), in pixels.
-        p: polarities (N,).
-        width: columns of the sensor.
-        height: rows of the sensor.
-    """
-    smallest_p = 0
-    largest_p = 0
-    inside = 0
-    for i in range(len(x)):
-        smallest_p = min(smallest_p, int(p[i]))
-        largest_p = max(largest_p, int(p[i]))
-        inside += (x[i] >= 0) & (x[i] < width) & (y[i] >= 0) & (y[i] < height)
-    return smallest_p, largest_p, inside
+        size_px = self.width, self.height
+        events, self._dropped_of_block[block] = events_on_sensor(self.path, t, x, y, p, size_px)
+        return events

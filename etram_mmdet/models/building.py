@@ -82,13 +82,13 @@ def complete_model(cfg: Config) -> None:
             channels.
     """
     model = cfg.get("model") or {}
-    described = _described(cfg)
+    described = _described_data(cfg)
     if not described:
         return
     place, channels, classes = described[0]
     _check_agreement(described)
     owner = _channels_owner(model)
-    _fill(
+    _fill_number(
         owner,
         "in_channels",
         channels,
@@ -97,7 +97,7 @@ def complete_model(cfg: Config) -> None:
     )
     names = ", ".join(map(str, classes))
     head = {"model.bbox_head": model.get("bbox_head")}
-    _fill(
+    _fill_number(
         head,
         "num_classes",
         len(classes),
@@ -116,7 +116,9 @@ def _channels_owner(model: dict) -> dict[str, dict | None]:
     return {"model.backbone": backbone} if has_key else {"model": model}
 
 
-def _fill(owner: dict[str, dict | None], key: str, number: int, why: str, source: str) -> None:
+def _fill_number(
+    owner: dict[str, dict | None], key: str, number: int, why: str, source: str
+) -> None:
     ((place, config),) = owner.items()
     if not isinstance(config, dict) or "type" not in config or not takes_key(config, key, MODELS):
         return
@@ -129,7 +131,7 @@ def _fill(owner: dict[str, dict | None], key: str, number: int, why: str, source
         )
 
 
-def _described(cfg: Config) -> list[tuple[str, int, tuple[str, ...]]]:
+def _described_data(cfg: Config) -> list[tuple[str, int, tuple[str, ...]]]:
     """Place, channels and classes of every data set of events that a config names.
 
     A config without loaders is described by the keys at its top.

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from etram_mmdet.models.cuda_graphs import GraphedNetwork
 from etram_mmdet.models.layers.checkpointing import NORMS
-from etram_mmdet.utils.cli import PRECISIONS
+from etram_mmdet.utils.cli.detection import PRECISIONS
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.private_names import private
 

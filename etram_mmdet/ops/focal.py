@@ -24,7 +24,7 @@ def sigmoid_focal_loss_forward(
         gamma: exponent; a larger one lowers the weight of scores that are already right.
         alpha: weight of the positives; 1 - alpha is that of the negatives.
     """
-    output.copy_(_losses(input, target, weight, gamma, alpha))
+    output.copy_(_focal_losses(input, target, weight, gamma, alpha))
 
 
 def sigmoid_focal_loss_backward(
@@ -42,11 +42,13 @@ def sigmoid_focal_loss_backward(
     """
     logits = input.detach().requires_grad_()
     with torch.enable_grad():
-        total = _losses(logits, target, weight, gamma, alpha).sum()
+        total = _focal_losses(logits, target, weight, gamma, alpha).sum()
     grad_input.copy_(torch.autograd.grad(total, logits)[0])
 
 
-def _losses(logits: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float) -> Tensor:
+def _focal_losses(
+    logits: Tensor, target: Tensor, weight: Tensor, gamma: float, alpha: float
+) -> Tensor:
     is_class = target[:, None] == torch.arange(logits.shape[1], device=logits.device)
     # The sigmoid of this is the probability of being right.
     signed = torch.where(is_class, logits, -logits)

@@ -218,7 +218,9 @@ def _write_missing(jobs: list[Job], out: Path, workers: int | None) -> None:
     cv2.setNumThreads(1)
     try:
         with Workers(0 if workers == 1 else workers) as pool:
-            for job, result in tqdm(pool.run(partial(_write, out), todo), "recordings", len(todo)):
+            for job, result in tqdm(
+                pool.run(partial(_write_recording, out), todo), "recordings", len(todo)
+            ):
                 if isinstance(result, WorkerDied):
                     raise InputError(
                         f"{job.name}: the worker process that simulated it was killed, perhaps "
@@ -249,7 +251,7 @@ def _is_done(job: Job, out: Path) -> bool:
     return True
 
 
-def _write(out: Path, job: Job) -> None:
+def _write_recording(out: Path, job: Job) -> None:
     """Write boxes, then events: a file of events means that the recording is complete."""
     events_path, boxes_path = job.paths(out)
     sensor_rng = _rng(job.seed, SPLITS.index(job.split), job.index, 3)

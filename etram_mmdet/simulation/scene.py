@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import cos, pi, sin
+from math import cos, sin
 from typing import NamedTuple
 
 import numpy as np
 
-from etram_mmdet.events.class_sets import ETRAM8
-from etram_mmdet.simulation.people import Body
-from etram_mmdet.simulation.rasterizer import Camera, project
+from etram_mmdet.simulation.population import populate
+from etram_mmdet.simulation.rasterizer import Camera
+from etram_mmdet.simulation.scenery import make_scenery
 from etram_mmdet.simulation.street import LANE_M, Street, background
-from etram_mmdet.simulation.traffic import (
-    PAVEMENT_SHARE,
-    STEP_S,
-    Actor,
-    RedLight,
-    Route,
-    drive,
-    num_steps,
-    pick,
-    walk,
-)
+from etram_mmdet.simulation.traffic import STEP_S, Actor
+from etram_mmdet.simulation.visibility import is_seen
 
 
 class Placed(NamedTuple):
@@ -117,15 +108,17 @@ def build_scene(
         rng: generator of street, traffic and background.
     """
     for _ in range(50):
-        camera, street = _draw_street(width, height, guests, rng)
-        actors = _populate(camera, street, duration_s, night, guests, rng)
-        if all(_seen(camera, actors, name) for name in ("car", "pedestrian", *guests)):
+        camera, street = _draw_camera_and_street(width, height, guests, rng)
+        actors = populate(camera, street, duration_s, night, guests, rng)
+        if all(is_seen(camera, actors, name) for name in ("car", "pedestrian", *guests)):
             break
     empty = background(camera, street, night, rng)
-    return Scene(camera, empty, actors + _scenery(camera, street, duration_s, rng), night, street)
+    return Scene(
+        camera, empty, actors + make_scenery(camera, street, duration_s, rng), night, street
+    )
 
 
-def _draw_street(
+def _draw_camera_and_street(
     width: int, height: int, guests, rng: np.random.Generator
 ) -> tuple[Camera, Street]:
     """A camera on a pole and the street before it.
@@ -136,6 +129,11 @@ def _draw_street(
     mount = rng.uniform(5.0, 8.5)
     tilt = np.arctan2(mount, near + rng.uniform(6.0, 9.0))
     camera = Camera(width, height, rng.uniform(1080, 1380) * height / 720, mount, float(tilt))
+    return camera, _draw_street(near, guests, rng)
+
+
+def _draw_street(near: float, guests, rng: np.random.Generator) -> Street:
+    """A street whose near pavement is ``near`` metres from the camera."""
     steep = rng.random() < 0.2
     angle = rng.uniform(0.6, 0.85) * rng.choice([-1, 1]) if steep else rng.uniform(-0.45, 0.45)
     first = near + 5.2
@@ -150,7 +148,7 @@ def _draw_street(
     wall = far + 60 if wide else (tram or far) + rng.uniform(4.0, 9.0)
     crossing = rng.uniform(-4.0, 4.0) if rng.random() < 0.35 else None
     spots = rng.uniform(-10, 10) + np.arange(-3, 4) * 16.0
-    street = Street(
+    return Street(
         angle_rad=float(angle),
         near_pavement_m=near,
         bicycle_m=near + 2.5,
@@ -164,170 +162,3 @@ def _draw_street(
             [(s + 8 * side, far - 1 if side else near + 1.4) for s in spots for side in (0, 1)]
         ),
     )
-    return camera, street
-
-
-def visible_span(camera: Camera, route: Route) -> tuple[float, float]:
-    """First and last travel in metres at which an actor on a route is in the frame.
-
-    Args:
-        camera: the camera.
-        route: the route.
-
-    Returns:
-        (0, 0) when the route is nowhere in the frame.
-    """
-    travel = np.arange(-90.0, 90.0, 0.5)
-    inside = travel[_in_frame(camera, route, travel)]
-    return (float(inside[0]), float(inside[-1])) if len(inside) else (0.0, 0.0)
-
-
-def _in_frame(camera: Camera, route: Route, travel_m: np.ndarray) -> np.ndarray:
-    """Whether the point half a metre above the route is in the frame after that travel."""
-    points = np.stack([travel_m, np.zeros_like(travel_m), np.full_like(travel_m, 0.5)], axis=1)
-    u, v, depth = project(camera.array, route.pose(0.0), points).T
-    return (depth > 2) & (u > 0) & (u < camera.width) & (v > 0) & (v < camera.height)
-
-
-def _seen(camera: Camera, actors: list[Actor], name: str) -> bool:
-    """Whether an actor of a class has its middle in the frame for a quarter of the recording."""
-    return any(
-        np.mean(_in_frame(camera, actor.route, actor.travel_m)) >= 0.25
-        for actor in actors
-        if actor.class_id == ETRAM8.index(name)
-    )
-
-
-def _populate(
-    camera: Camera, street: Street, duration_s: float, night: bool, guests, rng
-) -> list[Actor]:
-    red_s = rng.uniform(-4.0, 0.5 * duration_s)
-    red_s = (red_s, red_s + rng.uniform(3.0, 6.0))
-    lane_guests = [g for g in guests if g in ("bus", "truck", "motorbike")]
-    hosts = rng.integers(0, len(street.lanes), len(lane_guests))
-    actors = []
-    for i, (across, direction) in enumerate(street.lanes + street.far_lanes):
-        route = street.route(across, direction)
-        red = None
-        if street.crossing_m is not None and i < len(street.lanes):
-            red = RedLight(direction * street.crossing_m - 2.8, *red_s)
-        mine = [g for g, host in zip(lane_guests, hosts, strict=True) if host == i]
-        actors += drive(route, visible_span(camera, route), mine, red, duration_s, night, rng)
-    for across in (street.near_pavement_m, street.far_pavement_m):
-        actors += _walkers(camera, street, across, duration_s, night, rng)
-    if street.crossing_m is not None:
-        actors += _crossers(street, red_s, duration_s, night, rng)
-    return actors + _slow_guests(camera, street, duration_s, night, guests, rng)
-
-
-def _walkers(
-    camera, street: Street, across: float, duration_s: float, night: bool, rng
-) -> list[Actor]:
-    """People all along a pavement and beyond its visible part, some of them side by side."""
-    low, high = visible_span(camera, street.route(across, 1))
-    actors = []
-    for _ in range(rng.poisson((high - low + 12) * rng.uniform(0.03, 0.1))):
-        along = rng.uniform(low - 6, high + 6)
-        direction = int(rng.choice([-1, 1]))
-        name = pick(PAVEMENT_SHARE, rng)
-        lateral = street.bicycle_m if name == "bicycle" else across + rng.uniform(-1.2, 1.2)
-        actors.append(walk(name, street.route(lateral, direction, along), duration_s, night, rng))
-        if name == "pedestrian" and rng.random() < 0.25:
-            friend = walk(
-                name,
-                street.route(lateral + 0.6, direction, along + 0.2),
-                duration_s,
-                night,
-                rng,
-                0.0,
-            )
-            friend.travel_m = actors[-1].travel_m
-            friend.speed_m_s = actors[-1].speed_m_s
-            actors.append(friend)
-    return actors
-
-
-def _crossers(street: Street, red_s, duration_s: float, night: bool, rng) -> list[Actor]:
-    """People on the crossing while the vehicles have a red light."""
-    near, far = street.lanes[0][0] - 2.2, street.lanes[-1][0] + 2.2
-    actors = []
-    for _ in range(rng.integers(0, 4)):
-        away = bool(rng.random() < 0.5)
-        x, y = street.ground(street.crossing_m + rng.uniform(-1.2, 1.2), near if away else far)
-        route = Route(x, y, street.angle_rad + (pi / 2 if away else -pi / 2))
-        actor = walk("pedestrian", route, duration_s, night, rng, 0.0)
-        # Waits at the kerb until the light has been red for a moment.
-        waited_s = np.arange(len(actor.travel_m)) * STEP_S - red_s[0] - rng.uniform(0.5, 1.5)
-        pace = actor.speed_m_s[0]
-        actor.travel_m = np.clip(waited_s, 0.0, None) * pace
-        actor.speed_m_s = np.where(waited_s > 0, pace, 0.0)
-        actors.append(actor)
-    return actors
-
-
-def _slow_guests(
-    camera, street: Street, duration_s: float, night: bool, guests, rng
-) -> list[Actor]:
-    """Guests that drive in no lane of vehicles.
-
-    Each passes the middle of the view half-way through the recording.
-    """
-    places = {
-        "bicycle": street.bicycle_m,
-        "wheelchair": street.near_pavement_m,
-        "tram": street.tram_m,
-    }
-    actors = []
-    for name in guests:
-        if name not in places:
-            continue
-        direction = int(rng.choice([-1, 1]))
-        across = places[name]
-        if name == "wheelchair":
-            across = across + rng.uniform(-1.2, 1.2)
-        actor = walk(name, street.route(across, direction), duration_s, night, rng, 0.05)
-        low, high = visible_span(camera, street.route(across, direction))
-        # A wheelchair needs longer than a recording to cross the view: it enters or leaves
-        # half-way.
-        share = rng.choice([0.05, 0.95]) if name == "wheelchair" else rng.uniform(0.35, 0.65)
-        offset = low + share * (high - low) - actor.travel_m[len(actor.travel_m) // 2]
-        actor.travel_m = actor.travel_m + offset
-        actors.append(actor)
-    return actors
-
-
-def _scenery(
-    camera: Camera, street: Street, duration_s: float, rng: np.random.Generator
-) -> list[Actor]:
-    """Lamp posts and trees: they hide actors behind them, and their leaves move."""
-    still = np.zeros((2, num_steps(duration_s)))
-    actors = [Actor(_lamp_post(), street.route(a, 1, s), *still) for s, a in street.lamps]
-    for _ in range(rng.integers(0, 4)):
-        low, high = visible_span(camera, street.route(street.far_pavement_m + 2.5, 1))
-        route = street.route(
-            street.far_pavement_m + rng.uniform(2.0, 3.0), 1, rng.uniform(low, high)
-        )
-        actors.append(Actor(_tree(rng), route, *still))
-    return actors
-
-
-def _lamp_post() -> Body:
-    body = Body(-0.1, 0.1)
-    body.add([(0, 0, 0), (0, 0, 7.0)], 0.3, 0.07)
-    return body.freeze()
-
-
-def _tree(rng: np.random.Generator) -> Body:
-    """A trunk and a crown of leaves that swing by a few centimetres, each at its own pace."""
-    body = Body(-1.5, 1.5)
-    body.add([(0, 0, 0), (0, 0, 3.2)], 0.1, 0.14)
-    middles = rng.normal((0, 0, 4.2), (0.9, 0.9, 0.8), (30, 3))
-    pace = rng.uniform(2.0, 6.0, 30)
-    phase = rng.uniform(0, 2 * pi, 30)
-    for _ in middles:
-        body.part(1, rng.uniform(0.25, 0.5), rng.uniform(0.08, 0.2))
-    sway = np.array([0.06, 0.03, 0.015])
-    body.animate = lambda _travel_m, _speed_m_s, time_s: (
-        middles + np.sin(time_s * pace + phase)[:, None] * sway
-    )
-    return body.freeze()

@@ -11,7 +11,7 @@ import numpy as np
 from etram_mmdet.events.class_sets import ETRAM8
 from etram_mmdet.simulation import people as road_users
 from etram_mmdet.simulation import vehicles
-from etram_mmdet.simulation.people import Body
+from etram_mmdet.simulation.body import Body
 
 STEP_S = 0.02  # time step of the trajectories
 WARM_UP_S = 6.0  # traffic runs this long before a recording, so that queues have formed

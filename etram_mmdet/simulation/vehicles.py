@@ -7,8 +7,8 @@ from math import pi
 
 import numpy as np
 
-from etram_mmdet.simulation.people import (
-    Body,
+from etram_mmdet.simulation.body import Body
+from etram_mmdet.simulation.parts import (
     beam,
     box_xz,
     circle,

@@ -144,13 +144,13 @@ def try_claim(path: Path) -> Claim | None:
             with alone(path, os.O_RDWR | os.O_CREAT, _LOCK_S) as number:
                 if os.fstat(number).st_size and not _is_stale(path, number):
                     return None
-                _write(path, number, json.dumps(asdict(holder)).encode())
+                _write_or_remove(path, number, json.dumps(asdict(holder)).encode())
         except BlockingIOError:
             return None
     return Claim(path, holder)
 
 
-def _write(path: Path, number: int, content: bytes) -> None:
+def _write_or_remove(path: Path, number: int, content: bytes) -> None:
     """Write all of ``content``, or leave no file.
 
     Half a claim on a full disk would belong to nobody and keep everyone out.

@@ -11,7 +11,9 @@ _SUFFIXES = {
     "checkpoint": ".pth .pt .ckpt",
     "recording": ".h5 .hdf5 .raw .dat .npy .npz .csv .txt .aedat4",
 }
-_KINDS = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
+_KIND_OF_SUFFIX = {
+    suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()
+}
 _ORDER = {
     "config": "give the config first, then the checkpoint, then the recording; to resume from a "
     "checkpoint use --resume CHECKPOINT",
@@ -30,6 +32,6 @@ def check_kind(path: str | Path, expected: str) -> None:
         InputError: naming both kinds and the order of the arguments of the tools.
     """
     is_folder = Path(path).is_dir()
-    found = "folder" if is_folder else _KINDS.get(Path(path).suffix.lower(), expected)
+    found = "folder" if is_folder else _KIND_OF_SUFFIX.get(Path(path).suffix.lower(), expected)
     if found != expected:
         raise InputError(f"{path}: is a {found}, expected a {expected}; {_ORDER[expected]}")

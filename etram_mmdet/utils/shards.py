@@ -81,7 +81,7 @@ def shard_of(text: str, env: Mapping[str, str] = os.environ) -> Shard:
 def _index(env: Mapping[str, str]) -> int:
     for name in (f"{_SLURM}ID", _KUBERNETES):
         if env.get(name):
-            return _whole(env, name)
+            return _number_in(env, name)
     raise InputError(
         f"--shard {AUTO}: neither {_SLURM}ID nor {_KUBERNETES} is set; start this in an array of "
         "Slurm (sbatch --array) or an indexed job of Kubernetes, or pass --shard I/N"
@@ -95,7 +95,7 @@ def _place_in_array(env: Mapping[str, str]) -> Shard:
             f"--shard {AUTO}: {_KUBERNETES} is set, but Kubernetes tells no process how many there "
             f"are; add the job's number of completions: --shard {AUTO}/N"
         )
-    count, first, last = (_whole(env, f"{_SLURM}{word}") for word in ("COUNT", "MIN", "MAX"))
+    count, first, last = (_number_in(env, f"{_SLURM}{word}") for word in ("COUNT", "MIN", "MAX"))
     if count == 1 and first > 1:
         raise InputError(
             f"--shard {AUTO}: the array has the task {first} only, which would take all "
@@ -112,7 +112,7 @@ def _place_in_array(env: Mapping[str, str]) -> Shard:
     return Shard(place + 1, count)
 
 
-def _whole(env: Mapping[str, str], name: str) -> int:
+def _number_in(env: Mapping[str, str], name: str) -> int:
     value = env.get(name, "")
     if not value.isdecimal():
         raise InputError(f"--shard {AUTO}: {name}={value!r}, expected a whole number")

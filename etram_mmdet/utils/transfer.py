@@ -45,8 +45,8 @@ def all_to_device(
     )
     if not is_packed:
         return [tensor.to(device, non_blocking=non_blocking) for tensor in tensors]
-    packed = torch.empty(_size(tensors), dtype=torch.uint8, pin_memory=True)
-    _fill(packed, tensors)
+    packed = torch.empty(_total_length(tensors), dtype=torch.uint8, pin_memory=True)
+    _copy_into(packed, tensors)
     return list(_views(packed.to(device, non_blocking=non_blocking), tensors))
 
 
@@ -58,8 +58,8 @@ def all_to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
     """
     if not tensors or tensors[0].device.type == "cpu":
         return list(tensors)
-    packed = tensors[0].new_empty(_size(tensors), dtype=torch.uint8)
-    _fill(packed, tensors)
+    packed = tensors[0].new_empty(_total_length(tensors), dtype=torch.uint8)
+    _copy_into(packed, tensors)
     return list(_views(packed.cpu(), tensors))
 
 
@@ -68,7 +68,7 @@ def _lengths(tensors: Sequence[Tensor]) -> list[int]:
     return [-(-tensor.nbytes // _ALIGNMENT) * _ALIGNMENT for tensor in tensors]
 
 
-def _size(tensors: Sequence[Tensor]) -> int:
+def _total_length(tensors: Sequence[Tensor]) -> int:
     return sum(_lengths(tensors))
 
 
@@ -80,6 +80,6 @@ def _views(packed: Tensor, tensors: Sequence[Tensor]) -> Iterator[Tensor]:
         yield part.view(tensor.dtype).view(tensor.shape)
 
 
-def _fill(packed: Tensor, tensors: Sequence[Tensor]) -> None:
+def _copy_into(packed: Tensor, tensors: Sequence[Tensor]) -> None:
     for view, tensor in zip(_views(packed, tensors), tensors, strict=True):
         view.copy_(tensor)

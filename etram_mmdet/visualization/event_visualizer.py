@@ -186,8 +186,8 @@ class EventVisualizer(Visualizer):
     ) -> np.ndarray:
         from etram_mmdet.visualization.detection_film import detection_picture
 
-        truth = _boxes(sample, "gt_instances") if draw_gt else Boxes.empty()
-        found = _boxes(sample, "pred_instances") if draw_pred else Boxes.empty()
+        truth = _sample_boxes(sample, "gt_instances") if draw_gt else Boxes.empty()
+        found = _sample_boxes(sample, "pred_instances") if draw_pred else Boxes.empty()
         frame = FrameResult(
             recording=sample.get("recording", name),
             t_us=sample.get("t_us", -1),
@@ -261,7 +261,7 @@ class EventFrameBackend(BaseStorageBackend):
         raise InputError(f"{filepath}: is an image; read it with mmengine.fileio.get")
 
 
-def _boxes(sample: DetDataSample, key: str) -> Boxes:
+def _sample_boxes(sample: DetDataSample, key: str) -> Boxes:
     """Boxes of a data sample; boxes without scores get the score 1."""
     if key not in sample:
         return Boxes.empty()

@@ -46,7 +46,7 @@ def write_index(folder: Path) -> None:
     Raises:
         InputError: the page cannot be written.
     """
-    described = list(_described(folder))
+    described = list(_described_files(folder))
     rows = "\n".join(f"<tr><td>{_link(path)}</td><td>{what}</td></tr>" for path, what in described)
     pictures = [path for path, _ in described if path.suffix == ".png"]
     newest = sorted(pictures, key=lambda path: path.stat().st_mtime_ns, reverse=True)[:2]
@@ -62,7 +62,7 @@ def write_index(folder: Path) -> None:
         aside.write_text(page)
 
 
-def _described(folder: Path) -> Iterator[tuple[Path, str]]:
+def _described_files(folder: Path) -> Iterator[tuple[Path, str]]:
     """Files that fit a pattern, each with its description."""
     named = set()
     for pattern, what in _FILES.items():

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.datasets.recording_frames import FolderSequence
+from etram_mmdet.datasets.folder_sequence import FolderSequence
 from etram_mmdet.events.choices import RVT_REPRESENTATION
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.preprocessing.folder import preprocess_folder

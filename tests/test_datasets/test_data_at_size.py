@@ -26,9 +26,11 @@ from etram_mmdet.datasets import (
 from etram_mmdet.datasets.clip_orders import boxes_per_item
 from etram_mmdet.datasets.clips import Segments, single_clips, training_segments
 from etram_mmdet.datasets.domain import domain_of
-from etram_mmdet.datasets.recording_frames import FolderSequence, RecordingFrames, _small
+from etram_mmdet.datasets.folder_sequence import FolderSequence
+from etram_mmdet.datasets.recorded_boxes import ignored_boxes
+from etram_mmdet.datasets.recording_frames import RecordingFrames, _smallest_type
 from etram_mmdet.datasets.statistics import fingerprint, frame_step_us
-from etram_mmdet.engine.hooks.run_summary import _data, _unlearnt
+from etram_mmdet.engine.summary.data import data_lines, unlearnt_classes
 from etram_mmdet.evaluation.ground_truth import truth_columns, truth_of
 from etram_mmdet.evaluation.results import Boxes, FrameResult
 from etram_mmdet.events.labels import BBOX_DTYPE
@@ -88,7 +90,7 @@ def test_a_start_asks_no_frame_one_by_one(roots, monkeypatch):
     for name in ("boxes_of", "ignored_of", "tracks_of"):
         monkeypatch.setattr(RecordingFrames, name, None)
     dataset = load(roots[FEW])
-    assert _data(dataset) and _unlearnt(dataset, dataset) == []
+    assert data_lines(dataset) and unlearnt_classes(dataset, dataset) == []
     assert fingerprint(dataset)["boxes"] == dataset.box_counts.sum() > 0
     assert domain_of(dataset) and frame_step_us(dataset)
     weighted = dict(type="ClassWeightedOrder")
@@ -101,7 +103,7 @@ def test_boxes_are_counted_once_when_they_are_read(roots, monkeypatch):
     for sequence in dataset.sequences:
         monkeypatch.setattr(sequence, "arrays", None)
     for _ in range(2):
-        assert f" {counts.sum():,} boxes" in _data(dataset)[0]
+        assert f" {counts.sum():,} boxes" in data_lines(dataset)[0]
         assert dataset.box_counts.tolist() == counts.tolist()
 
 
@@ -163,7 +165,7 @@ def test_the_digest_is_that_of_earlier_versions(roots):
         ignored = np.zeros(4, BBOX_DTYPE)
         ignored["t"] = sequence.t_us[[0, 2, 2, 39]]
         ignored["w"] = ignored["h"] = 4
-        added = sequence._ignored_boxes(ignored, dataset.classes, None)
+        added = ignored_boxes(ignored, sequence.hw, sequence.scale, dataset.classes, None)
         sequence.arrays = type(sequence.arrays)({**sequence.arrays, **added})
         assert len(sequence.ignored_of(2)[0]) == 2 and not len(sequence.ignored_of(1)[0])
         assert fingerprint(dataset)["sha256"] == one_by_one(dataset)
@@ -257,9 +259,12 @@ def test_boxes_of_clips_are_those_of_their_frames(roots):
 
 def test_numbers_keep_their_value_in_small_types():
     for values in ([], [0, 127], [-129], [40_000, -1], [2**31 - 1], [2**31], [2**40, -3]):
-        kept = _small(np.array(values, np.int64))
+        kept = _smallest_type(np.array(values, np.int64))
         assert kept.tolist() == values and kept.dtype.kind == "i"
-    assert _small(np.array([127])).dtype == np.int8 and _small(np.array([128])).dtype == np.int16
+    assert (
+        _smallest_type(np.array([127])).dtype == np.int8
+        and _smallest_type(np.array([128])).dtype == np.int16
+    )
 
 
 def test_types_of_boxes_stay(roots):
@@ -302,7 +307,7 @@ def test_truth_is_that_of_every_labelled_frame(roots):
     ignored["t"] = sequence.t_us[[0, 2, 2, 39]]
     ignored["x"] = [10, 20, 30, 40]
     ignored["w"] = ignored["h"] = 4
-    added = sequence._ignored_boxes(ignored, dataset.classes, None)
+    added = ignored_boxes(ignored, sequence.hw, sequence.scale, dataset.classes, None)
     every_third = dict(labelled=sequence.labelled[::3], first_row=sequence.arrays["first_row"][::3])
     arrays = {**sequence.arrays, **added, **every_third}
     arrays["first_row"] = np.append(arrays["first_row"], len(arrays["bboxes"]))

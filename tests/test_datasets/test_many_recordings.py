@@ -13,8 +13,8 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from etram_mmdet.datasets import recording_frames
-from etram_mmdet.datasets.recording_frames import FolderSequence
+from etram_mmdet.datasets import folder_sequence
+from etram_mmdet.datasets.folder_sequence import FolderSequence
 from etram_mmdet.events.choices import RVT_REPRESENTATION
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.formats import open_recording
@@ -92,7 +92,7 @@ def test_more_recordings_than_files_may_be_open(tmp_path, few_files):
 
 
 def test_an_error_of_the_machine_does_not_advise_to_delete_the_data(folder, monkeypatch, few_files):
-    monkeypatch.setattr(recording_frames, "OPEN_FILES", OpenFiles())  # with none to close
+    monkeypatch.setattr(folder_sequence, "OPEN_FILES", OpenFiles())  # with none to close
     sequence = open_folder(folder)
     files = []
     try:
@@ -143,7 +143,7 @@ def test_an_error_of_the_disk_while_frames_are_read_is_told_as_such(
         )
 
     sequence = open_folder(folder)
-    monkeypatch.setattr(recording_frames.FrameFile, "_read", fail)
+    monkeypatch.setattr(folder_sequence.FrameFile, "_read", fail)
     with pytest.raises(InputError, match=rf"\.h5: cannot be read: {says}") as told:
         sequence.read(0, 1)
     assert "delete" not in str(told.value)

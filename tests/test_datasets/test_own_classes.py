@@ -10,7 +10,7 @@ import pytest
 from etram_mmdet.analysis.dataset.read import take_census
 from etram_mmdet.analysis.dataset.suggested_classes import class_set_in
 from etram_mmdet.datasets import ETraMDataset, RawEventDataset
-from etram_mmdet.engine.hooks import run_summary
+from etram_mmdet.engine.summary.data import data_lines
 from etram_mmdet.events.labels import BBOX_DTYPE
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.sequence_folder import read_manifest, write_manifest
@@ -188,7 +188,7 @@ def test_metainfo_chooses_classes_by_name(tmp_path, named):
     dataset = ETraMDataset(tmp_path / "out", "train", metainfo=dict(classes=["bus", "car"]))
     assert labels_of(dataset) == [[1], [0], [1]] and dataset.metainfo["classes"] == ("bus", "car")
     assert dataset.told_of_left_out() == "boxes of classes that are left out: pedestrian 1"
-    assert dataset.told_of_left_out() in run_summary._data(dataset)
+    assert dataset.told_of_left_out() in data_lines(dataset)
     cars = RawEventDataset(tmp_path / "raw", "train", metainfo=dict(classes=("car",)))
     assert labels_of(cars) == [[0], [], [0]]
     assert cars.told_of_left_out() == "boxes of classes that are left out: bus 1, pedestrian 1"

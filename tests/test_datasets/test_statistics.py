@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from etram_mmdet.datasets import ETraMDataset
-from etram_mmdet.datasets.recording_frames import FolderSequence
+from etram_mmdet.datasets.folder_sequence import FolderSequence
 from etram_mmdet.datasets.statistics import digest, fingerprint, frame_step_us
 from etram_mmdet.utils.shared_arrays import SharedArrays
 from tests.helpers.sequence_folders import forget_checksums

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
+from etram_mmdet.datasets.recorded_boxes import network_xyxy
 from etram_mmdet.datasets.transforms.geometry import (
     ClipFlip,
     ClipZoom,
@@ -61,7 +62,7 @@ def test_a_box_at_the_border_stays_at_the_border(sample):
     sequence = ETraMDataset(str(sample), "val", test_mode=True).sequences[0]
     boxes = np.zeros(2, BBOX_DTYPE)
     boxes["x"], boxes["w"], boxes["h"] = (-8, 0), (28, 500), (20, 500)  # in 96x64 sensor pixels
-    loaded = sequence._network_xyxy(boxes)
+    loaded = network_xyxy(boxes, sequence.hw, sequence.scale)
     assert loaded.tolist() == [[0, 0, 10, 10], [0, 0, 47, 31]]
     (mirrored,) = flip(np.zeros((1, 2, *sequence.hw), np.uint8), [loaded])[1]
     assert mirrored.tolist() == [[37, 0, 47, 10], [0, 0, 47, 31]]

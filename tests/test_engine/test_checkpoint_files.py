@@ -23,7 +23,8 @@ from etram_mmdet.engine.checkpoints.files import (
     restore_histories,
     save_atomically,
 )
-from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file, load_strictly
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
+from etram_mmdet.engine.checkpoints.weights import load_strictly
 from etram_mmdet.engine.config.differences import model_differences
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.utils.errors import InputError

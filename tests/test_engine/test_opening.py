@@ -39,13 +39,17 @@ class _BuiltNow(Exception):
 
 
 def files_entered(call) -> dict[str, set[str]]:
-    """Our files that ``call`` enters before the model's constructor, each with its callers."""
+    """Our files that ``call`` enters before the model's constructor, each with its callers.
+
+    The files of a folder within ``engine/checkpoints`` count as one.
+    """
     entered: dict[str, set[str]] = {}
 
     def ours(frame) -> str:
         while frame is not None and not frame.f_code.co_filename.startswith(PACKAGE):
             frame = frame.f_back
-        return "" if frame is None else frame.f_code.co_filename.removeprefix(PACKAGE)
+        path = "" if frame is None else frame.f_code.co_filename.removeprefix(PACKAGE)
+        return "/".join(path.split("/")[:4]) if "/engine/checkpoints/" in f"/{path}" else path
 
     def watch(frame, event, _):
         if event != "call" or not frame.f_code.co_filename.startswith(PACKAGE):

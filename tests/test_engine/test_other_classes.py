@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from etram_mmdet.datasets.shared_keys import dataset_config, metainfo_of
-from etram_mmdet.engine.checkpoints.opening import load_strictly
 from etram_mmdet.engine.checkpoints.other_classes import fit_classes
+from etram_mmdet.engine.checkpoints.weights import load_strictly
 from etram_mmdet.engine.config.load import load_config
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.testing import random_clips

@@ -11,12 +11,12 @@ from torch.nn import functional
 
 from etram_mmdet.analysis.speed.model import build_fitted_model
 from etram_mmdet.engine.config.load import load_config
-from etram_mmdet.engine.hooks.run_summary import _predicted_memory
 from etram_mmdet.engine.memory import fake_model
 from etram_mmdet.engine.memory.cuda_rules import CudaRules
 from etram_mmdet.engine.memory.live_bytes import LiveBytes, block_bytes
 from etram_mmdet.engine.memory.prediction import predict_step, training_precision
 from etram_mmdet.engine.runner.memory import MOST_LANES, largest_batch, saved_bytes
+from etram_mmdet.engine.summary.memory import predicted_memory
 from etram_mmdet.testing import random_clips
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.cli import run
@@ -199,7 +199,7 @@ def test_a_pytorch_without_fake_tensors_is_a_sentence(monkeypatch):
 def test_the_run_summary_of_a_gpu_tells_the_peak():
     _, model = built("patch2_sizeaware", SHALLOW)
     cfg = load_config(ROOT / "configs" / "patch2_sizeaware.py", SHALLOW)
-    told = _predicted_memory(cfg, model, HW, 2, 2)
+    told = predicted_memory(cfg, model, HW, 2, 2)
     found = predict_step(cfg, model, HW, 2, 2, "float16")
     assert told.startswith(f"peak about {found.allocated / 2**20:,.0f} MiB in float16 (predicted)")
     assert f"a GPU needs about {found.needed / 2**20:,.0f} MiB" in told

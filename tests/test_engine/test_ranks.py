@@ -142,7 +142,7 @@ def test_ranks_with_other_code_are_refused(start, monkeypatch):
         with exit_on_input_error():
             join()
             if rank:
-                monkeypatch.setattr("etram_mmdet.engine.runner.same_ranks._PACKAGES", ())
+                monkeypatch.setattr("etram_mmdet.engine.runner.same_ranks._COMPARED_PACKAGES", ())
             check_same_start(Config({}))
 
     ranks = start(work)

@@ -13,7 +13,7 @@ from mmengine.config import Config
 from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.engine.config.differences import differences_to_parent
 from etram_mmdet.engine.config.load import load_config
-from etram_mmdet.engine.hooks.run_summary import _data, _other_steps, _unlearnt
+from etram_mmdet.engine.summary.data import data_lines, other_steps, unlearnt_classes
 from tests.helpers.cli import ALL_BOXES, CONFIG, SMALL, run
 from tests.helpers.paths import ROOT
 
@@ -52,9 +52,11 @@ def test_classes_without_boxes_are_named(sample, monkeypatch):
     for sequence in train.sequences:
         without_cars = sequence.box_counts * (np.arange(8) != 1)
         monkeypatch.setattr(sequence, "box_counts", without_cars)
-    assert _data(train)[-1] == "WARNING no boxes of car" and "car" not in _data(train)[1]
-    assert _unlearnt(train, val) == ["WARNING car: boxes here, but none in the training data"]
-    assert _unlearnt(val, val) == []
+    assert data_lines(train)[-1] == "WARNING no boxes of car" and "car" not in data_lines(train)[1]
+    assert unlearnt_classes(train, val) == [
+        "WARNING car: boxes here, but none in the training data"
+    ]
+    assert unlearnt_classes(val, val) == []
 
 
 def test_summary_tells_shapes_schedule_and_rule(dry):
@@ -118,7 +120,7 @@ def test_recordings_of_other_steps_are_named():
         SimpleNamespace(name=f"r{ms}", step_us=1000 * ms, num_frames=3) for ms in (50, 51, 40)
     ]
     lone = SimpleNamespace(name="one", step_us=10_000, num_frames=1)
-    (line,) = _other_steps(SimpleNamespace(sequences=[*recordings, lone]), 50_000)
+    (line,) = other_steps(SimpleNamespace(sequences=[*recordings, lone]), 50_000)
     assert (
         line
         == "WARNING some recordings have another time between frames (ms): r40 40; streams use "

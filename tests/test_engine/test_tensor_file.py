@@ -14,6 +14,7 @@ from mmengine.logging import HistoryBuffer
 
 from etram_mmdet.engine.checkpoints import tensor_file
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
+from etram_mmdet.engine.checkpoints.tensor_file.stored_values import Inert, Refused
 from etram_mmdet.utils.errors import InputError
 
 STORAGE = (
@@ -201,7 +202,7 @@ def test_records_that_grow_are_refused(tmp_path):
     path = archive(tmp_path / "z.pth", b"\x80\x02}.")
     with zipfile.ZipFile(path) as file:
         records = file.infolist()
-    with pytest.raises(tensor_file.Refused, match="its records claim"):
+    with pytest.raises(Refused, match="its records claim"):
         tensor_file._check_records(records * 100, path.stat().st_size)
 
 
@@ -259,9 +260,7 @@ def test_unknown_objects_are_refused_or_left_empty(tmp_path):
     with pytest.raises(InputError, match=r"x\.pth: refused.*HistoryBuffer"):
         read_tensor_file(tmp_path / "x.pth")
     found = read_tensor_file(tmp_path / "x.pth", "ignore")
-    assert torch.equal(found["weights"], torch.ones(2)) and isinstance(
-        found["history"], tensor_file.Inert
-    )
+    assert torch.equal(found["weights"], torch.ones(2)) and isinstance(found["history"], Inert)
 
 
 def test_torchs_own_reader_is_not_enough(tmp_path):

@@ -10,7 +10,7 @@ import hdf5plugin
 import numpy as np
 import pytest
 
-from etram_mmdet.datasets.recording_frames import FolderSequence
+from etram_mmdet.datasets.folder_sequence import FolderSequence
 from etram_mmdet.evaluation.predictions import load_predictions
 from etram_mmdet.evaluation.results_table import evaluations
 from etram_mmdet.events.class_sets import get_class_set

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from etram_mmdet.analysis.dataset.read import take_census
-from etram_mmdet.datasets.recording_frames import FolderSequence
+from etram_mmdet.datasets.folder_sequence import FolderSequence
 from etram_mmdet.events.choices import RVT_REPRESENTATION
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.preprocessing.sequence_folder import read_manifest, write_manifest

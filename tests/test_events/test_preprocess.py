@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 
-from etram_mmdet.datasets.recording_frames import FolderSequence
+from etram_mmdet.datasets.folder_sequence import FolderSequence
 from etram_mmdet.events.class_sets import get_class_set
 from etram_mmdet.events.formats import hdf5
 from etram_mmdet.events.labels import BBOX_DTYPE, load_boxes

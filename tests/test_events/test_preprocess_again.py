@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from etram_mmdet.events.preprocessing import sequence_folder, source_changes
-from etram_mmdet.events.preprocessing.folder import PreprocessSummary, preprocess_folder
+from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.recording import preprocess_recording
 from etram_mmdet.events.preprocessing.sequence_folder import read_manifest
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import find_sources
+from etram_mmdet.events.preprocessing.summary import PreprocessSummary
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.raw import make_boxes, make_events, write_recording
 

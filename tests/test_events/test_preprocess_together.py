@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from etram_mmdet.events.preprocessing import folder as preprocessing
+from etram_mmdet.events.preprocessing import recording_task
 from etram_mmdet.events.preprocessing.folder import preprocess_folder
 from etram_mmdet.events.preprocessing.sequence_folder import claim_of, new_folder, remove_unfinished
 from etram_mmdet.utils import claims
@@ -121,13 +122,13 @@ def test_a_recording_that_was_finished_meanwhile_is_not_made_again(
     raw, expected, tmp_path, monkeypatch
 ):
     out = tmp_path / "out"
-    real = preprocessing.try_claim
+    real = recording_task.try_claim
     monkeypatch.setattr(
-        preprocessing, "try_claim", lambda path: preprocess_meanwhile() or real(path)
+        recording_task, "try_claim", lambda path: preprocess_meanwhile() or real(path)
     )
 
     def preprocess_meanwhile() -> None:
-        monkeypatch.setattr(preprocessing, "try_claim", real)
+        monkeypatch.setattr(recording_task, "try_claim", real)
         preprocess_folder(raw, out)
 
     summary = preprocess_folder(raw, out)
@@ -140,7 +141,7 @@ def test_overwriting_takes_over_what_another_process_has_made_anew_since(
     """Both were started to replace the same folders: each is made again once."""
     out = tmp_path / "out"
     preprocess_folder(raw, out)
-    real = preprocessing.preprocess_recording
+    real = recording_task.preprocess_recording
     made = []
 
     def preprocess(source, *args) -> dict:
@@ -151,7 +152,7 @@ def test_overwriting_takes_over_what_another_process_has_made_anew_since(
         return real(source, *args)
 
     monkeypatch.setattr(preprocessing, "LOOK_S", 0.0)
-    monkeypatch.setattr(preprocessing, "preprocess_recording", preprocess)
+    monkeypatch.setattr(recording_task, "preprocess_recording", preprocess)
     monkeypatch.setattr(preprocessing, "_outcomes", lambda pool, tasks, tell: _once(pool, tasks))
     summary = preprocess_folder(raw, out, overwrite=True)
     assert not summary.problems and len(made) == 6
@@ -162,7 +163,7 @@ def test_overwriting_takes_over_what_another_process_has_made_anew_since(
 def _once(pool, tasks):
     """The recordings that nobody else makes."""
     return (
-        outcome for _, outcome in pool.run(preprocessing._process, tasks) if outcome.maker is None
+        outcome for _, outcome in pool.run(recording_task.process, tasks) if outcome.maker is None
     )
 
 

@@ -9,14 +9,16 @@ import pytest
 from mmengine.config import Config
 
 from etram_mmdet.utils import cli
+from etram_mmdet.utils.cli.config import add_cfg_options
+from etram_mmdet.utils.cli.launching import add_launcher, use_launcher
 from etram_mmdet.utils.errors import InputError
 
 
 @pytest.fixture
 def parser():
     parser = cli.make_parser("What it does.\n\n    An example as it stands.")
-    cli.add_cfg_options(parser)
-    cli.add_launcher(parser)
+    add_cfg_options(parser)
+    add_launcher(parser)
     return parser
 
 
@@ -47,7 +49,7 @@ def test_launcher_reaches_the_config_and_mmengine(parser, monkeypatch, before, a
     for key, value in before.items():
         monkeypatch.setenv(key, value)
     cfg = Config()
-    cli.use_launcher(cfg, parser.parse_args(["--launcher", "pytorch", "--local-rank", "3"]))
+    use_launcher(cfg, parser.parse_args(["--launcher", "pytorch", "--local-rank", "3"]))
     assert cfg.launcher == "pytorch" and os.environ["LOCAL_RANK"] == after
 
 
@@ -97,7 +99,7 @@ def test_other_errors_keep_their_trace():
 )
 def test_a_value_of_an_option_may_be_nested(word, value):
     parser = argparse.ArgumentParser()
-    cli.add_cfg_options(parser)
+    add_cfg_options(parser)
     assert parser.parse_args(["--cfg-options", word]).cfg_options == dict(a=value)
 
 
@@ -106,7 +108,7 @@ def test_a_value_of_an_option_may_be_nested(word, value):
 )
 def test_an_option_that_is_none_is_refused(word, capsys):
     parser = argparse.ArgumentParser()
-    cli.add_cfg_options(parser)
+    add_cfg_options(parser)
     with pytest.raises(SystemExit):
         parser.parse_args(["--cfg-options", word])
     assert f"--cfg-options {word}: " in capsys.readouterr().err

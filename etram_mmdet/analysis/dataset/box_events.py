@@ -8,7 +8,12 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from etram_mmdet.events.preprocessing.box_activity import BLOCK_PX, clumping, per_block, sum_in
+from etram_mmdet.events.preprocessing.plausibility.box_activity import (
+    BLOCK_PX,
+    clumping,
+    per_block,
+    sum_in,
+)
 
 # Events in a box for each of its pixels. Noise makes 0.001 to 0.03 in 50 ms.
 LEAST_PER_PX = 0.05

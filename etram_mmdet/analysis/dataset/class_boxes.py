@@ -11,7 +11,7 @@ import numpy as np
 
 from etram_mmdet.analysis.dataset.box_events import BoxEvents
 from etram_mmdet.analysis.dataset.census import BoxSizes
-from etram_mmdet.datasets.recording_frames import class_labels
+from etram_mmdet.datasets.recorded_boxes import class_labels
 from etram_mmdet.events.class_mapping import LEFT_OUT, ClassSet, signed_ids
 from etram_mmdet.events.representations import Representation
 

@@ -29,8 +29,8 @@ def config_text(plan: ConfigPlan, base_folder: str) -> str:
     lines = [
         f"# Made by tools/make_config.py from {' '.join(plan.source.split())}: {frames} training "
         f"frames of {width}x{height} pixels.",
-        f"_base_ = {_literal(f'{base_folder}/{plan.base}')}",
-        f"data_root = {_literal(f'{plan.data_root}/')}",
+        f"_base_ = {_python_text(f'{base_folder}/{plan.base}')}",
+        f"data_root = {_python_text(f'{plan.data_root}/')}",
         *_class_set(plan.class_set),
         f"representation = dict(_delete_=True, {_arguments(REPRESENTATION)})",
         f"size_thresholds = dict({areas}, size_weight={t.size_weight:.3g})  # px² of a frame",
@@ -97,7 +97,7 @@ def _warm_up(plan: ConfigPlan) -> list[str]:
     ]
 
 
-def _literal(value: object) -> str:
+def _python_text(value: object) -> str:
     """Returns Python text of a value, strings in double quotes.
 
     Names come from label files and the text will be executed, so strings are escaped.
@@ -105,26 +105,28 @@ def _literal(value: object) -> str:
     if isinstance(value, str):
         return json.dumps(value, ensure_ascii=False)
     if isinstance(value, tuple):
-        return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
+        return f"({', '.join(map(_python_text, value))}{',' if len(value) == 1 else ''})"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{_literal(k)}: {_literal(v)}" for k, v in value.items()) + "}"
+        return (
+            "{" + ", ".join(f"{_python_text(k)}: {_python_text(v)}" for k, v in value.items()) + "}"
+        )
     return repr(value)
 
 
 def _arguments(value: dict) -> str:
-    return ", ".join(f"{key}={_literal(each)}" for key, each in value.items())
+    return ", ".join(f"{key}={_python_text(each)}" for key, each in value.items())
 
 
 def _class_set(value: str | dict) -> list[str]:
     """Returns the class set on one line if that is short, else one line for each key."""
     if isinstance(value, str):
-        return [f"class_set = {_literal(value)}"]
+        return [f"class_set = {_python_text(value)}"]
     value = dict(_delete_=True, **value)  # the base config holds a name
     line = f"class_set = dict({_arguments(value)})"
     if len(line) <= 98:
         return [line]
     return [
         "class_set = dict(",
-        *(f"    {key}={_literal(each)}," for key, each in value.items()),
+        *(f"    {key}={_python_text(each)}," for key, each in value.items()),
         ")",
     ]

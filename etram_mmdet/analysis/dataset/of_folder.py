@@ -17,15 +17,11 @@ from etram_mmdet.datasets.sequence_layout import (
     load_layout,
 )
 from etram_mmdet.events.class_mapping import ClassSet
-from etram_mmdet.events.preprocessing.box_activity import BoxActivity
 from etram_mmdet.events.preprocessing.checksums import check_files
 from etram_mmdet.events.preprocessing.frame_store import FrameFile
-from etram_mmdet.events.preprocessing.plausibility import (
-    WINDOW_US,
-    Times,
-    doubts_about_activity,
-    doubts_about_times,
-)
+from etram_mmdet.events.preprocessing.plausibility.box_activity import BoxActivity
+from etram_mmdet.events.preprocessing.plausibility.boxes import doubts_about_activity
+from etram_mmdet.events.preprocessing.plausibility.times import WINDOW_US, Times, doubts_about_times
 from etram_mmdet.events.preprocessing.sequence_folder import (
     MANIFEST,
     class_names_of,

@@ -143,7 +143,7 @@ def draw_shapes(ax: Axes, census: Census) -> None:
         axis.set_major_locator(LogLocator(2))
         axis.set_major_formatter("{x:.0f}")
         axis.set_minor_locator(NullLocator())
-    title(ax, "Shape of the boxes", _shown(len(shown), len(boxes.labels)))
+    title(ax, "Shape of the boxes", _share_drawn(len(shown), len(boxes.labels)))
 
 
 def _limits(sides_px: np.ndarray) -> np.ndarray:
@@ -151,5 +151,5 @@ def _limits(sides_px: np.ndarray) -> np.ndarray:
     return np.array([min(sides_px, default=4) / 1.15, max(sides_px, default=64) * 1.15])
 
 
-def _shown(shown: int, of: int) -> str:
+def _share_drawn(shown: int, of: int) -> str:
     return "" if shown == of else f"{shown:,} of {of:,} boxes drawn"

@@ -106,7 +106,7 @@ def class_set_in(root: Path) -> dict | None:
             else None
         )
     found = classes_in(find_sources(root)[0], PreprocessSettings())
-    return suggest_class_set(found) if _names(found) else None
+    return suggest_class_set(found) if _only_names(found) else None
 
 
 def suggest_class_set(found: Mapping[Key, int], words: Sequence[str] = ()) -> dict:
@@ -124,27 +124,28 @@ def suggest_class_set(found: Mapping[Key, int], words: Sequence[str] = ()) -> di
     ids = sorted(key for key in found if isinstance(key, int))
     if not words:
         words = [
-            f"{key}=class_{key}" if isinstance(key, int) else key for key in (*ids, *_names(found))
+            f"{key}=class_{key}" if isinstance(key, int) else key
+            for key in (*ids, *_only_names(found))
         ]
     pairs = [word.partition("=") for word in words]
     classes = tuple(dict.fromkeys(name if is_pair else key for key, is_pair, name in pairs))
     mapping = {id_or_name(key): name for key, is_pair, name in pairs if is_pair}
     if ids and not any(isinstance(key, int) for key in mapping):
         mapping |= dict(zip(_ids_of(classes, ids), classes, strict=True))
-    if ids and (unknown := set(classes) - {*mapping.values(), *_names(found)}):
+    if ids and (unknown := set(classes) - {*mapping.values(), *_only_names(found)}):
         name = next(name for name in classes if name in unknown)
         raise InputError(
             f"--classes {name}: no label has this name; write its id too, such as {ids[0]}={name}"
         )
     known = {id_or_name(key) for key in (*classes, *mapping)}
-    leave_out = tuple(key for key in (*ids, *_names(found)) if id_or_name(key) not in known)
+    leave_out = tuple(key for key in (*ids, *_only_names(found)) if id_or_name(key) not in known)
     if mapping == dict(enumerate(classes)):
         mapping = {}
     parts = dict(classes=classes, mapping=mapping, leave_out=leave_out)
     return {name: part for name, part in parts.items() if part}
 
 
-def _names(found: Mapping[Key, int]) -> list[str]:
+def _only_names(found: Mapping[Key, int]) -> list[str]:
     return [key for key in found if isinstance(key, str)]
 
 

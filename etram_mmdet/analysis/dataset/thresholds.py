@@ -185,7 +185,7 @@ def usage(path: Path) -> str:
 
 def _meaning(census: Census, chosen: Thresholds) -> str:
     if chosen.rule == "classes":
-        small, medium = (_names(census, group) for group in ("small", "medium"))
+        small, medium = (_class_names_in(census, group) for group in ("small", "medium"))
         return (
             f"rule classes (90 % of {small} are smaller than small_area, 75 % of {medium} than "
             "medium_area)"
@@ -196,7 +196,7 @@ def _meaning(census: Census, chosen: Thresholds) -> str:
     )
 
 
-def _names(census: Census, group: str) -> str:
+def _class_names_in(census: Census, group: str) -> str:
     return (
         ", ".join(name for name in census.classes if SIZE_GROUP_OF.get(name.lower()) == group)
         or f"no {group} class"

@@ -16,7 +16,7 @@ from etram_mmdet.analysis.dataset.strides import (
     shares_under,
 )
 from etram_mmdet.events.preprocessing.frame_times import labels_per_s
-from etram_mmdet.events.preprocessing.plausibility import differing_rates
+from etram_mmdet.events.preprocessing.plausibility.frames import differing_rates
 from etram_mmdet.utils.text import number, percent
 
 LEAST_BOXES = 20  # boxes of a class in a split; with fewer a typical box means nothing
@@ -231,7 +231,7 @@ def _assumed_size(census: Census) -> Iterator[str]:
     assumed = [r for r in census.recordings if r.size_is_assumed]
     for width, height in sorted({r.size_px for r in assumed}):
         of_size = [r for r in assumed if r.size_px == (width, height)]
-        yield f"sensor size not in the file, taken as {width}x{height}: {_listed(of_size)}"
+        yield f"sensor size not in the file, taken as {width}x{height}: {_names_of(of_size)}"
 
 
 def _empty_frames(census: Census) -> Iterator[str]:
@@ -239,7 +239,7 @@ def _empty_frames(census: Census) -> Iterator[str]:
         empty = [r for r in census.of(split) if r.frames_without_events]
         if empty:
             count = sum(r.frames_without_events for r in empty)
-            yield f"{split}: {count} labelled frames without a single event, in {_listed(empty)}"
+            yield f"{split}: {count} labelled frames without a single event, in {_names_of(empty)}"
 
 
 def _frame_rates(census: Census) -> Iterator[str]:
@@ -250,6 +250,6 @@ def _frame_rates(census: Census) -> Iterator[str]:
         yield sentence
 
 
-def _listed(recordings: list[RecordingCensus], most: int = 5) -> str:
+def _names_of(recordings: list[RecordingCensus], most: int = 5) -> str:
     more = f" and {len(recordings) - most} more" if len(recordings) > most else ""
     return ", ".join(r.name for r in recordings[:most]) + more

@@ -12,8 +12,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from etram_mmdet.datasets.folder_sequence import FolderSequence
 from etram_mmdet.datasets.raw_event_dataset import RecordingSequence
-from etram_mmdet.datasets.recording_frames import FolderSequence
 from etram_mmdet.events.class_mapping import ClassSet
 from etram_mmdet.events.formats import open_recording
 from etram_mmdet.events.preprocessing.folder import preprocess_folder

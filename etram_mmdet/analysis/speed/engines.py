@@ -119,7 +119,7 @@ def graph_engines(
         for backend in backends:
             engine = ENGINES[backend](path)
             engine.description = replace(engine.description, score_thr=score_thr)
-            engines[_name(path, backend)] = engine
+            engines[_engine_name(path, backend)] = engine
     return engines
 
 
@@ -130,8 +130,10 @@ def cold_starts(paths: Sequence[Path], backends: Sequence[str]) -> dict[str, flo
         paths: files of tools/export.py.
         backends: some of `ENGINES`.
     """
-    return {_name(path, each): cold_start_s(path, each) for path in paths for each in backends}
+    return {
+        _engine_name(path, each): cold_start_s(path, each) for path in paths for each in backends
+    }
 
 
-def _name(path: Path, backend: str) -> str:
+def _engine_name(path: Path, backend: str) -> str:
     return f"{backend} {read_description(path).precision} {path.name}"

@@ -93,12 +93,12 @@ def format_memory(result: dict) -> str:
         f"frames {w}x{h}, batch {result['batch']}, clips of {result['clip']}, {every}, "
         f"{result['precision']}",
         table(rows),
-        *(_fits(result, row) for row in result["largest"]),
+        *(_told_fit(result, row) for row in result["largest"]),
     ]
     return "\n".join(lines)
 
 
-def _fits(result: dict, row: dict) -> str:
+def _told_fit(result: dict, row: dict) -> str:
     asked = result["batch"]
     word = "fits" if row["batch"] >= asked else "does not fit"
     number = f"{row['batch']}{' or more' * (row['batch'] >= MOST_LANES)}"

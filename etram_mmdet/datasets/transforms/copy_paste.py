@@ -247,7 +247,9 @@ class ClipCopyPaste(BaseTransform):
         )
         if start >= stop:
             return results
-        donor = _read(results["dataset"], request, tubelet.recording, start + ahead, stop + ahead)
+        donor = _read_frames(
+            results["dataset"], request, tubelet.recording, start + ahead, stop + ahead
+        )
         lists = {name: list(results[name]) for name in PER_BOX if name in results}
         results = {**results, "frames": results["frames"].copy(), **lists}
         for index, pixels in enumerate(donor, start - request.start):
@@ -268,7 +270,7 @@ class ClipCopyPaste(BaseTransform):
             )
 
 
-def _read(
+def _read_frames(
     dataset: ETraMDataset, request: ClipRequest, recording: int, start: int, stop: int
 ) -> np.ndarray:
     """Frames as the dataset reads them for a clip.

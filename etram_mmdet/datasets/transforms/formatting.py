@@ -69,9 +69,9 @@ class PackClip(BaseTransform):
         track.video_data_samples = frames  # mmdet formats the first frame here as text, boxes too
         frames[:] = [DetDataSample(metainfo=meta) for meta in results["frame_metas"]]
         for frame, (counted, ignored) in zip(frames, counted_and_ignored(results), strict=True):
-            frame.gt_instances = _boxes(*counted)
+            frame.gt_instances = _box_instances(*counted)
             if results.get("test_mode"):
-                frame.ignored_instances = _boxes(*ignored)
+                frame.ignored_instances = _box_instances(*ignored)
         return dict(inputs=torch.from_numpy(results["frames"]), data_samples=track)
 
 
@@ -151,5 +151,5 @@ def for_metrics(results: dict) -> dict:
     return dict(results, frame_metas=metas)
 
 
-def _boxes(bboxes: np.ndarray, labels: np.ndarray) -> InstanceData:
+def _box_instances(bboxes: np.ndarray, labels: np.ndarray) -> InstanceData:
     return InstanceData(bboxes=torch.from_numpy(bboxes), labels=torch.from_numpy(labels))

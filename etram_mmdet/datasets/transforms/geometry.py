@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from mmcv.transforms import BaseTransform
 from mmdet.registry import TRANSFORMS
 
-from etram_mmdet.datasets.recording_frames import is_flat
+from etram_mmdet.datasets.recorded_boxes import is_flat
 
 # Lists of a clip that hold one array per frame, with a row per box. Only evaluation has the last
 # one, since its ignored boxes are listed with the others and move with them.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 OUTPUTS = ("boxes", "objectness", "class_scores")
-_PACKAGES = ("etram_mmdet", "torch", "onnx", "onnxscript", "numpy")
+_VERSIONED_PACKAGES = ("etram_mmdet", "torch", "onnx", "onnxscript", "numpy")
 
 
 def export_detector(
@@ -88,11 +88,11 @@ def export_detector(
         frame_shape=representation.shape,
         frame_dtype=np.dtype(representation.dtype).name,
         batch=batch,
-        states=_described(states),
+        states=_described_states(states),
         precision=precision,
         opset=opset,
         checkpoint=_identity(checkpoint),
-        versions=installed(_PACKAGES),
+        versions=installed(_VERSIONED_PACKAGES),
     )
     rows = tuple(tensor for state in states for tensor in state)
     model = step_graph(step, (frames, *rows), description)
@@ -152,7 +152,7 @@ def _identity(checkpoint: str | Path | None) -> dict:
     return dict(name=path.name, sha256=digest(path))
 
 
-def _described(states: tuple[tuple[torch.Tensor, ...], ...]) -> tuple[State, ...]:
+def _described_states(states: tuple[tuple[torch.Tensor, ...], ...]) -> tuple[State, ...]:
     return tuple(
         State(f"{part}{stage}", tuple(tensor.shape[1:]), str(tensor.dtype).removeprefix("torch."))
         for stage, state in enumerate(states, start=1)

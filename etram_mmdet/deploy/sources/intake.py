@@ -6,7 +6,8 @@ import logging
 
 import numpy as np
 
-from etram_mmdet.events.recording import NO_EVENTS, Events, count_on_sensor
+from etram_mmdet.events.on_sensor import count_on_sensor
+from etram_mmdet.events.recording import NO_EVENTS, Events
 from etram_mmdet.events.time_stamps import (
     FAR_US,
     FEW,

@@ -11,10 +11,12 @@ from etram_mmdet.deploy.sources.raw_guess import (
     Coding,
     guess_coding,
 )
+from etram_mmdet.events.damage import MAX_DAMAGED
 from etram_mmdet.events.formats import evt
 from etram_mmdet.events.formats.prophesee_header import LONGEST_HEADER_BYTES, parse_percent_header
 from etram_mmdet.events.formats.raw import encoding_of, heads, is_legacy, sensor_of
-from etram_mmdet.events.recording import MAX_DAMAGED, NO_EVENTS, Events, check_sensor
+from etram_mmdet.events.on_sensor import check_sensor
+from etram_mmdet.events.recording import NO_EVENTS, Events
 from etram_mmdet.utils.errors import InputError
 
 # Times to wait for at the start. The first one is the median of three, and the others contradict
@@ -236,12 +238,12 @@ class RawStream:
                     f"{self._sensor_px[0]}x{self._sensor_px[1]}; leave the size out"
                 )
             found = self._sensor_px
-        elif self._decoder.size_is_assumed and _fits(events, self._likely_px):
+        elif self._decoder.size_is_assumed and _fits_sensor(events, self._likely_px):
             found = self._likely_px
         self.intake = Intake(name, *found)
 
 
-def _fits(events: Events, size_px: tuple[int, int] | None) -> bool:
+def _fits_sensor(events: Events, size_px: tuple[int, int] | None) -> bool:
     """Whether events lie on a sensor of this size, but for damaged ones."""
     if size_px is None:
         return False

@@ -18,12 +18,13 @@ from mmengine.config import Config
 from torch import nn
 
 from etram_mmdet.datasets.shared_keys import KINDS, LOADERS, kind_name
-from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY, MAX_TEXT
+from etram_mmdet.engine.checkpoints.contents import CONFIG_KEY
+from etram_mmdet.engine.checkpoints.contents.checks import MAX_TEXT
 from etram_mmdet.engine.config.constructors import TABLES, fill_registries
 from etram_mmdet.events.representations import stated_options
 from etram_mmdet.utils.errors import InputError
 
-_KEYS = (
+_EVALUATION_KEYS = (
     "model",
     "val_dataloader",
     "test_dataloader",
@@ -49,7 +50,7 @@ _RUNTIME = dict(
 )
 # Classes registered from these packages compute and do nothing else: no hook, runner, data set or
 # file client of mmdet's is among them, nor its detectors, which may read a second config.
-_PACKAGES = tuple(
+_COMPUTING_PACKAGES = tuple(
     """
     etram_mmdet.datasets. etram_mmdet.evaluation. etram_mmdet.events. etram_mmdet.models.
     mmdet.models.backbones. mmdet.models.necks. mmdet.models.dense_heads. mmdet.models.losses.
@@ -128,7 +129,9 @@ def stored_config(checkpoint: dict, path: str | Path) -> dict:
             )
     for place, key, value in list(entries(config)):
         if key == "class_set" and str(value).endswith(".json"):
-            _refuse(path, f"says {place}={value!r:.80}, which would open or download another file")
+            _refuse_config(
+                path, f"says {place}={value!r:.80}, which would open or download another file"
+            )
         if key == "representation" and isinstance(value, dict):
             # meaning of options that are left out, when it was trained
             value.update(stated_options(value, is_old=True))
@@ -153,7 +156,7 @@ def evaluation_config(stored: dict, path: str | Path) -> Config:
         else [modules]
     )
     if foreign:
-        _refuse(path, f"needs the modules {', '.join(map(str, foreign)):.200}")
+        _refuse_config(path, f"needs the modules {', '.join(map(str, foreign)):.200}")
     config = evaluation_keys(stored)
     for place, key, value in entries(config):
         _check_entry(place, key, value, path)
@@ -173,7 +176,11 @@ def evaluation_keys(stored: dict) -> dict:
     """
     # a complete config: its loaders describe the data that were built
     has_data = stored.get("val_dataloader") or stored.get("test_dataloader")
-    return {key: stored[key] for key in (*_KEYS, *(() if has_data else KINDS)) if key in stored}
+    return {
+        key: stored[key]
+        for key in (*_EVALUATION_KEYS, *(() if has_data else KINDS))
+        if key in stored
+    }
 
 
 def _check_batch(loader: object, path: str | Path) -> None:
@@ -186,19 +193,21 @@ def _check_batch(loader: object, path: str | Path) -> None:
     )
     frames = max((batch * clip for clip in clips if isinstance(clip, int)), default=0)
     if frames > MAX_FRAMES_PER_BATCH:
-        _refuse(path, f"asks for batches of {frames} frames, more than {MAX_FRAMES_PER_BATCH}")
+        _refuse_config(
+            path, f"asks for batches of {frames} frames, more than {MAX_FRAMES_PER_BATCH}"
+        )
 
 
 def _check_test_cfg(test_cfg: object, path: str | Path) -> None:
     """Check the settings of post-processing, which are first read when a box is found."""
     if not isinstance(test_cfg, dict) or type(test_cfg.get("score_thr")) not in (int, float):
-        _refuse(path, "has no number as model.test_cfg.score_thr")
+        _refuse_config(path, "has no number as model.test_cfg.score_thr")
     nms = test_cfg.get("nms", {"iou_threshold": 1.0})
     if not isinstance(nms, dict) or type(nms.get("iou_threshold")) not in (int, float):
-        _refuse(path, "has no number as model.test_cfg.nms.iou_threshold")
+        _refuse_config(path, "has no number as model.test_cfg.nms.iou_threshold")
     for key in ("nms_pre", "max_per_img", "min_bbox_size"):
         if type(test_cfg.get(key, 0)) is not int:
-            _refuse(
+            _refuse_config(
                 path, f"says model.test_cfg.{key}={test_cfg[key]!r:.40}, expected a whole number"
             )
 
@@ -215,7 +224,7 @@ def check_frame(model: nn.Module, path: str | Path) -> None:
     """
     hw = getattr(model.data_preprocessor, "size_divisor", None) or (1, 1)
     if math.prod(hw) > MAX_PIXELS:
-        _refuse(
+        _refuse_config(
             path,
             f"pads frames to multiples of {' x '.join(map(str, hw))}, more than {MAX_PIXELS} "
             "pixels",
@@ -252,26 +261,28 @@ def carried_by(path: str | Path) -> Iterator[None]:
 def _check_entry(place: str, key: str, value: object, path: str | Path) -> None:
     if key == "_scope_" or (key == "type" and not computes_only(value)):
         name = None if key == "_scope_" else value
-        _refuse(
+        _refuse_config(
             path,
             f"names {name!r:.80}, which is not among the classes allowed in an untrusted config",
         )
     if key in _SOURCES and value is not None:
-        _refuse(path, f"says {place}={value!r:.80}, which would open or download another file")
+        _refuse_config(
+            path, f"says {place}={value!r:.80}, which would open or download another file"
+        )
     kind = KINDS.get(key, object)
     if value is not None and not isinstance(value, kind):
-        _refuse(path, f"says {place}={value!r:.40}, expected {kind_name(key)}")
+        _refuse_config(path, f"says {place}={value!r:.40}, expected {kind_name(key)}")
     most = MAX_OF_KEY.get(key, MAX_INTEGER)
     is_bounded = isinstance(value, int) or (isinstance(value, float) and key in MAX_OF_KEY)
     if is_bounded and abs(value) > most:
-        _refuse(path, f"asks for {place}={value}, more than {most}")
+        _refuse_config(path, f"asks for {place}={value}, more than {most}")
 
 
 def computes_only(name: object) -> bool:
     """Whether a ``type`` can only mean classes that compute and do nothing else.
 
-    Every class that is registered under the name has to come from ``_PACKAGES`` and must not need a
-    file or a download (``_SOURCES``). A name in a scope is one of mmdet's own.
+    Every class that is registered under the name has to come from ``_COMPUTING_PACKAGES`` and must
+    not need a file or a download (``_SOURCES``). A name in a scope is one of mmdet's own.
 
     Args:
         name: the ``type`` of a config.
@@ -290,7 +301,9 @@ def _is_harmless(cls: type) -> bool:
         [base.__init__ for base in inspect.getmro(cls)] if inspect.isclass(cls) else [cls]
     )
     taken = {name for each in constructors for name in inspect.signature(each).parameters}
-    return f"{cls.__module__}.".startswith(_PACKAGES) and not taken & {*_SOURCES} - {"pretrained"}
+    return f"{cls.__module__}.".startswith(_COMPUTING_PACKAGES) and not taken & {*_SOURCES} - {
+        "pretrained"
+    }
 
 
 def entries(config: dict) -> Iterator[tuple[str, str, object]]:
@@ -313,7 +326,7 @@ def entries(config: dict) -> Iterator[tuple[str, str, object]]:
                 waiting.append((where, key, value))
 
 
-def _refuse(path: str | Path, why: str) -> None:
+def _refuse_config(path: str | Path, why: str) -> None:
     raise InputError(
         f"{path}: its config {why}. Name a config that you trust before it: tools/test.py CONFIG "
         f"{path}; tools/detect.py and init_detector take one, too"

@@ -74,7 +74,7 @@ def make_plain(checkpoint: dict, cfg: Config) -> None:
             for each in checkpoint["param_schedulers"]
         ]
     hub["runtime_info"] = {
-        key: _plain(value)
+        key: _python_number(value)
         for key, value in hub["runtime_info"].items()
         if key != "cfg" and _is_plain(value)
     }
@@ -94,7 +94,7 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, int | float | str | np.number)
 
 
-def _plain(value: object) -> object:
+def _python_number(value: object) -> object:
     """A number of NumPy as a number of Python; other values unchanged."""
     return value.item() if isinstance(value, np.generic) else value
 

@@ -15,7 +15,6 @@ from mmdet.visualization import get_palette
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.logging import print_log
-from mmengine.model import is_model_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.utils import import_modules_from_strings
 from torch import nn
@@ -42,10 +41,10 @@ from etram_mmdet.engine.checkpoints.contents import (
 )
 from etram_mmdet.engine.checkpoints.folder import checkpoint_file
 from etram_mmdet.engine.checkpoints.tensor_file import read_tensor_file
+from etram_mmdet.engine.checkpoints.weights import check_weights, load_strictly
 from etram_mmdet.engine.config.differences import model_differences
 from etram_mmdet.engine.config.load import PLUGINS, apply_options, load_config
 from etram_mmdet.engine.config.refusals import refused_settings
-from etram_mmdet.engine.runner.divergence import check_finite
 from etram_mmdet.events.preprocessing.frame_times import STEP_US
 from etram_mmdet.models.building import build_detector, complete_model
 from etram_mmdet.models.inference import Streamer
@@ -94,24 +93,28 @@ def init_detector(
             f"{config}: is a checkpoint itself; {advice}, or name a config (.py) before it"
         )
     place = _usable(device or get_device())
-    weights = checkpoint if is_config(config) else config
+    is_trusted = is_config(config)
+    weights = checkpoint if is_trusted else config
     content = None if weights is None else load_checkpoint_file(weights)
     if content is None:
         cfg = _loaded(config, cfg_options)
     else:
-        cfg = _config_for(content, config if is_config(config) else None, weights, cfg_options)
-    model = _built(cfg, content, weights, is_config(config))
-    model.cfg = _with_loading(cfg)
-    model.dataset_meta = metainfo_of(dataset_config(cfg)) | (
-        _stored_metainfo(content, weights) if content else {}
-    )
-    model.step_us = _trained_step_us(content or {}, cfg)
-    model.sensor_px = _trained_sensor_px(content or {}, cfg)
-    model.trained_on = (content or {}).get("meta", {}).get(DOMAIN_KEY, {})
+        cfg = _config_for(content, config if is_trusted else None, weights, cfg_options)
+    model = _built(cfg, content, weights, is_trusted)
+    _describe(model, cfg, content or {}, weights)
     if palette != "none":
         classes = model.dataset_meta["classes"]
         model.dataset_meta = dict(classes=classes, palette=get_palette(palette, len(classes)))
     return model.to(place).eval()
+
+
+def _describe(model: nn.Module, cfg: Config, content: dict, weights: str | Path | None) -> None:
+    """Set what a detector says about itself and its training."""
+    model.cfg = _with_loading(cfg)
+    model.dataset_meta = metainfo_of(dataset_config(cfg)) | _stored_metainfo(content, weights)
+    model.step_us = _trained_step_us(content, cfg)
+    model.sensor_px = _trained_sensor_px(content, cfg)
+    model.trained_on = content.get("meta", {}).get(DOMAIN_KEY, {})
 
 
 def _built(
@@ -248,27 +251,6 @@ def _warn_of_other_frames(cfg: Config, trained: dict, checkpoint: str | Path) ->
         )
 
 
-def _stored_metainfo(content: dict, path: str | Path) -> dict:
-    """Class names and colours that a checkpoint was trained with; empty if not stored."""
-    told = content.get("meta", {}).get("dataset_meta") or {}
-    if "classes" in told:
-        colours = dict(palette=list(map(tuple, told["palette"]))) if "palette" in told else {}
-        return dict(classes=tuple(told["classes"]), **colours)
-    if CONFIG_KEY not in content.get("meta", {}):
-        return {}
-    with carried_by(path):
-        return metainfo_of(dataset_config(stored_config(content, path)))
-
-
-def _trained_step_us(content: dict, cfg: Config) -> int | None:
-    """Step of the training, from the checkpoint.
-
-    For a checkpoint from before version 0.2 it follows from the config.
-    """
-    steps_as_rvt = dataset_config(cfg).get("frames") == "rvt"
-    return content.get("meta", {}).get(STEP_KEY) or (STEP_US if steps_as_rvt else None)
-
-
 def checkpoint_classes(content: dict, path: str | Path) -> list[str]:
     """Names of the classes that a checkpoint was trained to find; empty if it does not hold them.
 
@@ -277,11 +259,6 @@ def checkpoint_classes(content: dict, path: str | Path) -> list[str]:
         path: the checkpoint's file, for messages.
     """
     return [str(name) for name in _stored_metainfo(content, path).get("classes", ())]
-
-
-def _trained_sensor_px(content: dict, cfg: Config) -> tuple[int, int] | None:
-    told = content.get("meta", {}).get(SENSOR_KEY) or dataset_config(cfg).get("sensor_px")
-    return tuple(told) if told else None
 
 
 def check_checkpoint_classes(content: dict, cfg: Config, path: str) -> None:
@@ -309,6 +286,32 @@ def check_checkpoint_classes(content: dict, cfg: Config, path: str) -> None:
         )
 
 
+def _stored_metainfo(content: dict, path: str | Path) -> dict:
+    """Class names and colours that a checkpoint was trained with; empty if not stored."""
+    told = content.get("meta", {}).get("dataset_meta") or {}
+    if "classes" in told:
+        colours = dict(palette=list(map(tuple, told["palette"]))) if "palette" in told else {}
+        return dict(classes=tuple(told["classes"]), **colours)
+    if CONFIG_KEY not in content.get("meta", {}):
+        return {}
+    with carried_by(path):
+        return metainfo_of(dataset_config(stored_config(content, path)))
+
+
+def _trained_step_us(content: dict, cfg: Config) -> int | None:
+    """Step of the training, from the checkpoint.
+
+    For a checkpoint from before version 0.2 it follows from the config.
+    """
+    steps_as_rvt = dataset_config(cfg).get("frames") == "rvt"
+    return content.get("meta", {}).get(STEP_KEY) or (STEP_US if steps_as_rvt else None)
+
+
+def _trained_sensor_px(content: dict, cfg: Config) -> tuple[int, int] | None:
+    told = content.get("meta", {}).get(SENSOR_KEY) or dataset_config(cfg).get("sensor_px")
+    return tuple(told) if told else None
+
+
 def _try_blank_frame(model: nn.Module, checkpoint: str | Path) -> None:
     """Run the model on a blank frame: some wrong values of a config show only there."""
     with carried_by(checkpoint):
@@ -324,54 +327,3 @@ def _usable(device: str) -> str:
             f"device {device!r} cannot be used here ({str(error).splitlines()[0]}); try cpu"
         ) from error
     return device
-
-
-def load_strictly(model: nn.Module, weights: dict, source: str) -> None:
-    """Load weights into a model only if everything fits; an error is one sentence.
-
-    Args:
-        model: a detector, with or without the wrapper of several processes.
-        weights: a ``state_dict``.
-        source: the file of the weights, for the message.
-
-    Raises:
-        InputError: see :func:`check_weights`.
-    """
-    check_weights(model, weights, source)
-    (model.module if is_model_wrapper(model) else model).load_state_dict(weights)
-
-
-def check_weights(model: nn.Module, weights: dict, source: str, advice: str | None = None) -> None:
-    """Refuse weights that do not fit a model, or are not finite.
-
-    Args:
-        model: a detector, with or without the wrapper of several processes.
-        weights: a ``state_dict``.
-        source: the file of the weights, for the message.
-        advice: last sentence of the message. Default: how to test the checkpoint.
-
-    Raises:
-        InputError: weights are missing, unknown, or differ in shape or kind of number; the message
-            names the first.
-    """
-    own = (model.module if is_model_wrapper(model) else model).state_dict()
-    wrong = [f"missing {k}" for k in own if k not in weights] + [
-        f"unexpected {k}" for k in weights if k not in own
-    ]
-    wrong += [
-        f"{k} is {tuple(weights[k].shape)}, expected {tuple(own[k].shape)}"
-        for k in own
-        if k in weights and weights[k].shape != own[k].shape
-    ]
-    wrong += [
-        f"{k} is {weights[k].dtype}, expected {own[k].dtype}"
-        for k in own
-        if k in weights and weights[k].is_floating_point() != own[k].is_floating_point()
-    ]
-    if wrong:
-        raise InputError(
-            f"{source}: does not fit the model, {len(wrong)} of {len(own)} tensors differ: "
-            f"{'; '.join(wrong[:3])}{'; ...' if len(wrong) > 3 else ''}. "
-            + (advice or f"Test it with the config that it carries: tools/test.py {source}")
-        )
-    check_finite(weights, source)

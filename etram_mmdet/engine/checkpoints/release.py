@@ -19,7 +19,7 @@ from etram_mmdet.engine.checkpoints.contents import (
 from etram_mmdet.engine.checkpoints.files import save_atomically
 from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 
-_META = ("iter", "seed", "dataset_meta", STEP_KEY, SENSOR_KEY, DOMAIN_KEY, DATA_KEY)
+_KEPT_META = ("iter", "seed", "dataset_meta", STEP_KEY, SENSOR_KEY, DOMAIN_KEY, DATA_KEY)
 DIGITS = 16  # of a digest, as people compare it
 
 
@@ -41,7 +41,7 @@ def release(source: str | Path, target: str | Path) -> str:
             written.
     """
     content = load_checkpoint_file(source)
-    meta = {key: content["meta"][key] for key in _META if key in content["meta"]}
+    meta = {key: content["meta"][key] for key in _KEPT_META if key in content["meta"]}
     meta[CONFIG_KEY] = json.dumps(evaluation_keys(stored_config(content, source)))
     weights = {name: _halved(tensor) for name, tensor in content["state_dict"].items()}
     save_atomically(dict(meta=meta, state_dict=weights), target)

@@ -23,7 +23,7 @@ from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.runner.divergence import check_finite
 from etram_mmdet.utils.errors import InputError
 
-_NEEDED = ("meta", "message_hub", "optimizer", "param_schedulers")
+_NEEDED_KEYS = ("meta", "message_hub", "optimizer", "param_schedulers")
 _COUNTERS = ("last_step", "_global_step")  # of a schedule
 MAX_SETTING = 1e6  # of an optimizer: rates, decays, momenta
 
@@ -38,7 +38,7 @@ def check_complete(checkpoint: dict, path: str | Path) -> None:
     Raises:
         InputError: it holds weights only, or lacks a key.
     """
-    if not set(_NEEDED) <= set(checkpoint):
+    if not set(_NEEDED_KEYS) <= set(checkpoint):
         raise InputError(
             f"{path}: holds weights only (a best or converted checkpoint), so there is nothing to "
             f"resume; start a new run from it with --cfg-options load_from={path}"
@@ -141,7 +141,7 @@ def _optimizer_differences(saved: dict, wrapper: object) -> list[str]:
     base = getattr(wrapper, "base_param_settings", None) or {}
     if set(saved.get("base_param_settings") or {}) != set(base):
         found.append(
-            f"optimizer has base_param_settings, the config's has {_listed(base) or 'none'}"
+            f"optimizer has base_param_settings, the config's has {_sorted_names(base) or 'none'}"
         )
     return found or _moment_differences(saved["state"], optimizer)
 
@@ -167,24 +167,24 @@ def _moment_differences(kept: dict, optimizer: Optimizer) -> list[str]:
             return [f"optimizer knows parameter {number}, but the model has {len(parameters)}"]
         if set(moments) != wanted:
             return [
-                f"optimizer keeps {_listed(moments)} for each parameter, the config's keeps "
-                f"{_listed(wanted)}"
+                f"optimizer keeps {_sorted_names(moments)} for each parameter, the config's keeps "
+                f"{_sorted_names(wanted)}"
             ]
         for name, moment in moments.items():
-            if not _is_moment(name, moment, parameters[number]):
+            if not _is_valid_moment(name, moment, parameters[number]):
                 expected = (
                     "a count"
                     if name == "step"
                     else f"finite numbers of shape {tuple(parameters[number].shape)}"
                 )
                 return [
-                    f"optimizer's {name} of parameter {number} is {_described(moment)}, expected "
-                    f"{expected}"
+                    f"optimizer's {name} of parameter {number} is {_described_moment(moment)}, "
+                    f"expected {expected}"
                 ]
     return []
 
 
-def _is_moment(name: str, moment: object, parameter: nn.Parameter) -> bool:
+def _is_valid_moment(name: str, moment: object, parameter: nn.Parameter) -> bool:
     if not isinstance(moment, Tensor):
         return moment is None and name == "momentum_buffer"
     if not moment.is_floating_point() or not bool(moment.isfinite().all()):
@@ -192,15 +192,17 @@ def _is_moment(name: str, moment: object, parameter: nn.Parameter) -> bool:
     if name == "step":
         return moment.dim() == 0 and float(moment) >= 0
     is_square = name.endswith(("_sq", "square_avg"))
-    return _layout(moment) == _layout(parameter) and not (is_square and bool((moment < 0).any()))
+    return _memory_layout(moment) == _memory_layout(parameter) and not (
+        is_square and bool((moment < 0).any())
+    )
 
 
-def _layout(tensor: Tensor) -> tuple:
+def _memory_layout(tensor: Tensor) -> tuple:
     """Shape and order of dimensions; tensors that were read are dense."""
     return tensor.shape, [s for s, n in zip(tensor.stride(), tensor.shape, strict=True) if n != 1]
 
 
-def _described(moment: object) -> str:
+def _described_moment(moment: object) -> str:
     if not isinstance(moment, Tensor):
         return f"a {type(moment).__name__}"
     return (
@@ -247,7 +249,7 @@ def _differing(theirs: dict, ours: dict, *free: str) -> list[str]:
     Decimal numbers may differ, since a learning rate may have been changed.
     """
     if set(theirs) != set(ours):
-        return [f"settings are {_listed(theirs)}, the config's are {_listed(ours)}"]
+        return [f"settings are {_sorted_names(theirs)}, the config's are {_sorted_names(ours)}"]
     return [
         f"{key} is {theirs[key]!r:.40}, the config's is {ours[key]!r:.40}"
         for key in ours
@@ -272,5 +274,5 @@ def _kind(value: object) -> str:
     return "number" if isinstance(value, int | float) else type(value).__name__
 
 
-def _listed(names: object) -> str:
+def _sorted_names(names: object) -> str:
     return ", ".join(sorted(map(str, names)))

@@ -89,11 +89,11 @@ def bases(nodes: list[ast.AST]) -> Iterator[str]:
             yield "../" * (node.level - 1) + node.module.replace(".", "/") + ".py"
         is_base = isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == "_base_"
         if is_base:
-            stated = _literal(node.value)
+            stated = _literal_value(node.value)
             yield from [stated] if isinstance(stated, str) else stated
 
 
-def _literal(node: ast.expr) -> object:
+def _literal_value(node: ast.expr) -> object:
     try:
         return ast.literal_eval(node)
     except (ValueError, TypeError):  # computed: mmengine refuses it, or reads it

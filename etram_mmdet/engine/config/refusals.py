@@ -38,7 +38,7 @@ def refused_settings(cfg: Mapping) -> Iterator[None]:
     except (InputError, FloatingPointError, NameError):  # no value makes a name unknown
         raise
     except Exception as error:
-        frames = _frames(error)
+        frames = _call_frames(error)
         # behind this function and the one that called it
         has_own = any(_is_own(frame) for frame in frames[2:])
         if has_own or is_collective(error):
@@ -128,7 +128,7 @@ def _nodes(node: object, path: str = "") -> Iterator[tuple[str, object]]:
         yield from _nodes(child, f"{path}.{key}".removeprefix("."))
 
 
-def _frames(error: BaseException) -> list[FrameType]:
+def _call_frames(error: BaseException) -> list[FrameType]:
     found, trace = [], error.__traceback__
     while trace is not None:
         found.append(trace.tb_frame)

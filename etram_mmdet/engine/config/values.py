@@ -61,7 +61,7 @@ def why_refused(key: str, value: object, types: Types) -> str:
     if value is None and not _are_scalars(types):
         return ""
     if not suits(value, types):
-        return f"is {value!r:.80}, expected {_shown(types)}"
+        return f"is {value!r:.80}, expected {_readable_types(types)}"
     if isinstance(value, Real) and value < _LEAST.get(key, value):
         return f"is {value!r:.80}, expected at least {_LEAST[key]}"
     if isinstance(value, str) and value not in _CHOICES.get(key, (value,)):
@@ -93,16 +93,18 @@ def as_whole(value: object, types: Types) -> object:
     """
     if isinstance(value, _SEQUENCE):
         takes_others = suits([0.5 for _ in value], types)
-        return value if takes_others else type(value)(_whole(item) for item in value)
-    return value if suits(0.5, types) else _whole(value)
+        return value if takes_others else type(value)(_as_integer(item) for item in value)
+    return value if suits(0.5, types) else _as_integer(value)
 
 
-def _whole(value: object) -> object:
+def _as_integer(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _are_scalars(types: Types) -> bool:
-    return all(_name(member) in _SCALARS for text in types for member in _members(_parsed(text)))
+    return all(
+        _annotation_name(member) in _SCALARS for text in types for member in _members(_parsed(text))
+    )
 
 
 @functools.cache
@@ -116,7 +118,7 @@ def _suits(value: object, annotation: ast.expr) -> bool:
     Of several members the plain ones decide about plain data: no text is a ``float | Tensor``.
     """
     members = _members(annotation)
-    plain = [member for member in members if _name(member) in _ACCEPTED]
+    plain = [member for member in members if _annotation_name(member) in _ACCEPTED]
     return any(
         _is_one(value, member)
         for member in (plain if plain and isinstance(value, _DATA) else members)
@@ -124,7 +126,7 @@ def _suits(value: object, annotation: ast.expr) -> bool:
 
 
 def _is_one(value: object, member: ast.expr) -> bool:
-    name = _name(member)
+    name = _annotation_name(member)
     if name in ("None", "NoneType"):
         return value is None
     if name == "int" and isinstance(value, float):
@@ -143,7 +145,7 @@ def _members(annotation: ast.expr) -> list[ast.expr]:
     match annotation:
         case ast.BinOp(left=left, right=right):
             return _members(left) + _members(right)
-        case ast.Subscript(value=outer) if _name(outer) in ("Optional", "Union"):
+        case ast.Subscript(value=outer) if _annotation_name(outer) in ("Optional", "Union"):
             return [member for item in _items(annotation) for member in _members(item)]
     return [annotation]
 
@@ -162,7 +164,7 @@ def _items(subscript: ast.Subscript) -> list[ast.expr]:
     return subscript.slice.elts if isinstance(subscript.slice, ast.Tuple) else [subscript.slice]
 
 
-def _name(annotation: ast.expr) -> str:
+def _annotation_name(annotation: ast.expr) -> str:
     """Name of an annotation without its module and brackets."""
     if isinstance(annotation, ast.Constant):
         return str(annotation.value)
@@ -171,15 +173,15 @@ def _name(annotation: ast.expr) -> str:
     return _IN_SMALL.get(name, name)
 
 
-def _shown(types: Types) -> str:
+def _readable_types(types: Types) -> str:
     """Annotations for people: ``Optional[int]`` is ``int``.
 
     Of ``Module | dict`` a config can hold only the dict.
     """
     members = [member for text in types for member in _members(_parsed(text))]
-    plain = [member for member in members if _name(member) in _ACCEPTED]
+    plain = [member for member in members if _annotation_name(member) in _ACCEPTED]
     names = [
-        ast.unparse(each) if isinstance(each, ast.Subscript) else _name(each)
+        ast.unparse(each) if isinstance(each, ast.Subscript) else _annotation_name(each)
         for each in plain or members
     ]
     return " or ".join(dict.fromkeys(names))

@@ -36,8 +36,8 @@ def _unused(path: Path, read_elsewhere: set[str]) -> set[str]:
     if path.suffix != ".py":
         return set(mmengine.load(path)) - read_elsewhere
     nodes = parse(path)
-    assigned = _names(nodes, ast.Store)
-    read = _names(nodes, ast.Load)
+    assigned = _variable_names(nodes, ast.Store)
+    read = _variable_names(nodes, ast.Load)
     if assigned >= _OF_A_RUN and read <= {"dict"}:
         return set()
     passed_on = read | read_elsewhere | _read_from_bases(nodes, path.read_text(encoding="utf-8"))
@@ -45,7 +45,7 @@ def _unused(path: Path, read_elsewhere: set[str]) -> set[str]:
     return (assigned - read - read_elsewhere).union(*in_bases)
 
 
-def _names(nodes: list[ast.AST], context: type) -> set[str]:
+def _variable_names(nodes: list[ast.AST], context: type) -> set[str]:
     return {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, context)}
 
 

@@ -99,7 +99,7 @@ class EvaluationReportHook(Hook):
         with _without_pictures(
             runner, "no picture of the losses; checkpoints and log are complete"
         ):
-            draw_training(_losses(runner), [], "", heading, folder / "results.png")
+            draw_training(_losses_so_far(runner), [], "", heading, folder / "results.png")
             _show(runner, "training", folder / "results.png", runner.iter)
 
     @master_only
@@ -165,7 +165,11 @@ class EvaluationReportHook(Hook):
             # which gets its row when its pictures are there
             rows.append(dict(step=step, **metrics))
             draw_training(
-                _losses(runner), rows, headline.protocol.name, heading, folder / "results.png"
+                _losses_so_far(runner),
+                rows,
+                headline.protocol.name,
+                heading,
+                folder / "results.png",
             )
             written.append("results.png")
             _show(runner, "training", folder / "results.png", step)
@@ -193,7 +197,7 @@ def _without_pictures(runner: Runner, what_stands: str) -> Iterator[None]:
             runner.logger.warning(f"{what_stands}. {reason}")
 
 
-def _losses(runner: Runner) -> dict[str, Sums]:
+def _losses_so_far(runner: Runner) -> dict[str, Sums]:
     """Every loss so far, and the number of steps behind each value.
 
     A resumed run has those from before, too.

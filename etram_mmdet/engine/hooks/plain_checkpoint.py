@@ -43,7 +43,7 @@ class PlainCheckpointHook(Hook):
         self.facts: dict[str, int | str | list[int]] = {}
 
     def before_train(self, runner: Runner) -> None:
-        self.facts = _facts(runner)
+        self.facts = _run_facts(runner)
         runner.message_hub.update_info(
             "dataset_meta", _classes(runner.train_dataloader.dataset.metainfo)
         )
@@ -67,7 +67,7 @@ class PlainCheckpointHook(Hook):
         make_plain(checkpoint, runner.cfg)
 
 
-def _facts(runner: Runner) -> dict[str, int | str | list[int]]:
+def _run_facts(runner: Runner) -> dict[str, int | str | list[int]]:
     facts = {PROCESSES_KEY: get_world_size()}
     train = as_streams(runner.train_dataloader.dataset)
     if isinstance(train, ETraMDataset):

@@ -55,7 +55,7 @@ class LiveBytes(_DispatchMode):
             result = function(*self._with_indices(function, args), **kwargs)
         else:
             result = answer
-        for tensor in _tensors(result):
+        for tensor in _tensors_in(result):
             self._count(tensor.untyped_storage())
         return result
 
@@ -105,9 +105,9 @@ class LiveBytes(_DispatchMode):
         return (args[0], indices, *args[2:])
 
 
-def _tensors(result: object) -> Iterator[Tensor]:
+def _tensors_in(result: object) -> Iterator[Tensor]:
     if isinstance(result, Tensor):
         yield result
     elif isinstance(result, tuple | list):
         for each in result:
-            yield from _tensors(each)
+            yield from _tensors_in(each)

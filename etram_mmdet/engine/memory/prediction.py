@@ -15,7 +15,7 @@ from etram_mmdet.engine.memory.fake_model import fake_clips, fake_copy, fake_mak
 from etram_mmdet.engine.memory.live_bytes import LiveBytes, block_bytes
 from etram_mmdet.engine.runner.memory import SavedBytes
 from etram_mmdet.testing import BOXES_PER_FRAME
-from etram_mmdet.utils.cli import PRECISIONS
+from etram_mmdet.utils.cli.detection import PRECISIONS
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import first_line
 

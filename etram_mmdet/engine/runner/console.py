@@ -1,11 +1,16 @@
-"""Decide which messages of a run the screen shows; the log file holds all."""
+"""Decide which messages of a run the screen shows; the log file holds all if it can be written."""
 
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
+from functools import partial
+from pathlib import Path
 
 from mmengine.logging import MMLogger
+
+from etram_mmdet.utils.files import because
 
 # Messages that nobody who starts a run can act on: they are about how the packages call each other.
 _LOGGED = (
@@ -46,3 +51,26 @@ class Console(logging.Filter):
             ):
                 handler.addFilter(self)
         warnings.filterwarnings("ignore", _WARNED)
+
+
+def go_on_without_log_file(logger: MMLogger) -> None:
+    """Let a run go on, with one warning, if its log file cannot be written.
+
+    Args:
+        logger: logger of the run.
+    """
+    for handler in logger.handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handleError = partial(_go_on_without, handler)
+
+
+def _go_on_without(file: logging.FileHandler, record: logging.LogRecord) -> None:
+    error = sys.exc_info()[1]
+    if isinstance(error, OSError):
+        file.handleError = lambda record: None
+        path = Path(file.baseFilename)
+        sys.stderr.write(
+            f"WARNING {path}: the run goes on without this log: {because(error, path)}\n"
+        )
+    else:
+        logging.Handler.handleError(file, record)

@@ -102,13 +102,13 @@ def _has_finite_outputs(model: nn.Module, runner: Runner, batch: dict) -> bool:
     for part in split_lanes(batch, getattr(model, "micro_batch", None)):
         with runner.optim_wrapper.optim_context(model):
             outputs = model(**model.data_preprocessor(part, True), mode="tensor")
-        if not all(bool(tensor.isfinite().all()) for tensor in _tensors(outputs)):
+        if not all(bool(tensor.isfinite().all()) for tensor in _output_tensors(outputs)):
             return False
     return True
 
 
-def _tensors(outputs: object) -> list[Tensor]:
+def _output_tensors(outputs: object) -> list[Tensor]:
     if isinstance(outputs, Tensor):
         return [outputs]
     parts = outputs if isinstance(outputs, list | tuple) else ()
-    return [tensor for part in parts for tensor in _tensors(part)]
+    return [tensor for part in parts for tensor in _output_tensors(part)]

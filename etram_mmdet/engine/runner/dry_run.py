@@ -19,7 +19,8 @@ from torch import nn
 from etram_mmdet.engine.checkpoints.resumable import latest_checkpoint
 from etram_mmdet.engine.config.refusals import refused_settings
 from etram_mmdet.engine.runner.memory import LESS_MEMORY
-from etram_mmdet.engine.runner.stream_runner import StreamRunner, check_can_be_made
+from etram_mmdet.engine.runner.stream_runner import StreamRunner
+from etram_mmdet.engine.runner.work_folder import check_can_be_made
 from etram_mmdet.evaluation.event_coco_metric import find_metric
 from etram_mmdet.models.detectors.micro_batches import whole_batch_losses
 from etram_mmdet.utils.errors import InputError

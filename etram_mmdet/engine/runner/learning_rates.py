@@ -35,7 +35,7 @@ def rates_of_run(runner: Runner) -> list[str]:
         f"highest (step {done + highest + 1:,})": highest,
         "last": steps - 1,
     }
-    told = ", ".join(f"{name} {_range(rates[step])}" for name, step in places.items())
+    told = ", ".join(f"{name} {_rates_text(rates[step])}" for name, step in places.items())
     groups = told_groups(runner.optim_wrapper.optimizer, rates)
     return [f"learning rate: {told}{_stated(runner.cfg)}", *groups]
 
@@ -54,7 +54,7 @@ def _stated(cfg: Config) -> str:
     return f"; optimizer.lr {stated:.3g}{rule}"
 
 
-def _range(rates: np.ndarray) -> str:
+def _rates_text(rates: np.ndarray) -> str:
     """The rates of one step, of all groups of parameters."""
     low, high = rates.min(), rates.max()
     return f"{high:.3g}" if low == high else f"{low:.3g} to {high:.3g}"

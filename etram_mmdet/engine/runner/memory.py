@@ -70,7 +70,8 @@ def advice_when_out_of_memory(runner: Runner, data: dict) -> str:
     def cost(lanes: int) -> float:
         return (
             0
-            if lanes < at_once and _fits(runner, {key: rows[:lanes] for key, rows in data.items()})
+            if lanes < at_once
+            and _fits_in_memory(runner, {key: rows[:lanes] for key, rows in data.items()})
             else 1
         )
 
@@ -87,7 +88,7 @@ def advice_when_out_of_memory(runner: Runner, data: dict) -> str:
     )
 
 
-def _fits(runner: Runner, data: dict) -> bool:
+def _fits_in_memory(runner: Runner, data: dict) -> bool:
     runner.model.stream_states["loss"].reset()
     runner.optim_wrapper.zero_grad()
     gc.collect()

@@ -27,7 +27,7 @@ from etram_mmdet.utils.text import differences, shown
 _OF_A_MACHINE = (
     "num_workers persistent_workers prefetch_factor pin_memory data_root work_dir".split()
 )
-_PACKAGES = ("torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "numpy")
+_COMPARED_PACKAGES = ("torch", "onedl-mmengine", "onedl-mmcv", "onedl-mmdetection", "numpy")
 _SHOWN = 8
 HEAR_S = 2.0  # a launcher ends all ranks once one has ended, also the one still printing its error
 
@@ -56,13 +56,15 @@ def check_same_data(datasets: dict[str, Dataset]) -> None:
     """
     if get_world_size() > 1:
         _check_same(
-            dict(data={name: _facts(as_streams(dataset)) for name, dataset in datasets.items()})
+            dict(
+                data={name: _data_facts(as_streams(dataset)) for name, dataset in datasets.items()}
+            )
         )
 
 
 def _check_same(facts: dict) -> None:
     """Compare one digest over all ranks; if it differs, also the facts behind it."""
-    text = json.dumps(facts, sort_keys=True, default=_name)
+    text = json.dumps(facts, sort_keys=True, default=_type_name)
     digests = all_gather_object(hashlib.sha256(text.encode()).hexdigest())
     if len(set(digests)) == 1:
         return
@@ -112,7 +114,7 @@ def _without_paths(node: object) -> object:
     return [_without_paths(value) for value in node] if isinstance(node, list | tuple) else node
 
 
-def _name(value: object) -> str:
+def _type_name(value: object) -> str:
     """Classes and functions by name: their text holds an address in memory."""
     return getattr(value, "__qualname__", None) or type(value).__name__
 
@@ -127,7 +129,7 @@ def _code(cfg: Config) -> dict[str, str]:
     digests = {
         name: hashlib.sha256(path.read_bytes()).hexdigest()[:12] for name, path in files.items()
     }
-    return digests | {name: _version(name) for name in _PACKAGES}
+    return digests | {name: _version(name) for name in _COMPARED_PACKAGES}
 
 
 @cache
@@ -138,5 +140,5 @@ def _version(package: str) -> str:
         return ""
 
 
-def _facts(dataset: Dataset) -> dict:
+def _data_facts(dataset: Dataset) -> dict:
     return fingerprint(dataset) if hasattr(dataset, "sequences") else dict(length=len(dataset))

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,16 +14,12 @@ from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from etram_mmdet.engine.checkpoints.contents import OWN_STATES_KEY
 from etram_mmdet.engine.checkpoints.files import restore_histories
 from etram_mmdet.engine.checkpoints.folder import checkpoint_file
-from etram_mmdet.engine.checkpoints.opening import (
-    check_weights,
-    load_checkpoint_file,
-    load_strictly,
-)
+from etram_mmdet.engine.checkpoints.opening import load_checkpoint_file
 from etram_mmdet.engine.checkpoints.other_classes import fit_classes
 from etram_mmdet.engine.checkpoints.own_state import (
     check_own_states,
@@ -40,6 +32,7 @@ from etram_mmdet.engine.checkpoints.resumable import (
     latest_checkpoint,
 )
 from etram_mmdet.engine.checkpoints.same_training import check_same_training
+from etram_mmdet.engine.checkpoints.weights import check_all_weights, load_strictly
 from etram_mmdet.engine.config.complete import check_together, resolve
 from etram_mmdet.engine.config.epochs import (
     count_in_steps,
@@ -51,7 +44,7 @@ from etram_mmdet.engine.config.epochs import (
 from etram_mmdet.engine.config.load import complete_config
 from etram_mmdet.engine.config.missing_split import leave_out_validation
 from etram_mmdet.engine.config.refusals import refused_settings
-from etram_mmdet.engine.runner.console import Console
+from etram_mmdet.engine.runner.console import Console, go_on_without_log_file
 from etram_mmdet.engine.runner.launchers import start_processes
 from etram_mmdet.engine.runner.learning_rates import learning_rates
 from etram_mmdet.engine.runner.monitored import check_monitored
@@ -60,6 +53,7 @@ from etram_mmdet.engine.runner.rank_watch import watch_ranks, watched
 from etram_mmdet.engine.runner.same_ranks import check_same_data, check_same_start
 from etram_mmdet.engine.runner.signals import shield
 from etram_mmdet.engine.runner.work_folder import (
+    check_can_be_made,
     check_free,
     check_not_taken,
     log_folder,
@@ -69,7 +63,7 @@ from etram_mmdet.evaluation.stream_evaluator import StreamEvaluator
 from etram_mmdet.models.building import build_detector
 from etram_mmdet.models.detectors.one_stage import check_one_stage
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.files import atomic_write, because, os_errors
+from etram_mmdet.utils.files import atomic_write, os_errors
 
 _OF_BACKBONE = (
     "Begin with the config that the weights were trained with. A model with another neck or head, "
@@ -100,14 +94,7 @@ class StreamRunner(Runner):
         with refused_settings(cfg):
             check_one_stage(cfg.get("model") or {})
             watch_ranks(cfg)
-            check_together(cfg)
-            complete_config(cfg)
-            left_out = leave_out_validation(cfg)
-            dataset = None
-            if counts_epochs(cfg.get("train_cfg") or {}):
-                dataset = training_data(cfg)
-                count_in_steps(cfg, steps_of_epoch(cfg, dataset))
-            notes = [*left_out, *resolve(cfg, device)]
+            notes, dataset = _completed(cfg, device)
         with watched(), refused_settings(cfg), os_errors(Path(cfg.work_dir), "written"):
             check_same_start(cfg)
             if cfg.get("train_cfg"):
@@ -289,9 +276,7 @@ class StreamRunner(Runner):
         logger = super().build_logger(*args, **kwargs)
         self.console = Console()
         self.console.attach(logger)
-        for handler in logger.handlers:
-            if isinstance(handler, logging.FileHandler):
-                handler.handleError = partial(_go_on_without, handler)
+        go_on_without_log_file(logger)
         return logger
 
     def resume(self, filename: str, *args, **kwargs) -> None:
@@ -320,15 +305,7 @@ class StreamRunner(Runner):
         checkpoint = load_checkpoint_file(filename)
         notes = fit_classes(checkpoint, self.model, self.cfg, filename)
         advice = _OF_BACKBONE.format(filename) if self.cfg.get("train_cfg") else None
-        check_weights(self.model, checkpoint["state_dict"], filename, advice)
-        averaged = checkpoint.get("ema_state_dict", {})  # also holds the step count `steps`
-        if averaged:
-            averaged = {
-                name.removeprefix("module."): tensor
-                for name, tensor in averaged.items()
-                if name != "steps"
-            }
-            check_weights(self.model, averaged, f"{filename} (its averaged weights)", advice)
+        check_all_weights(self.model, checkpoint, filename, advice)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_strictly(self.model, checkpoint["state_dict"], filename)
         restore_histories(checkpoint)
@@ -337,9 +314,8 @@ class StreamRunner(Runner):
             self.message_hub.update_info("run", logged.get("run", ""))
         self._has_loaded = True
         self.loaded = tuple(notes) or (f"from {filename}",)
-        self.logger.info(f"Loaded {filename}")
-        for note in notes:
-            self.logger.info(note)
+        for line in (f"Loaded {filename}", *notes):
+            self.logger.info(line)
         return checkpoint
 
     def save_checkpoint(
@@ -368,38 +344,24 @@ class StreamRunner(Runner):
                 super().save_checkpoint(out_dir, aside.name, *args, **kwargs)
 
 
-def _go_on_without(file: logging.FileHandler, record: logging.LogRecord) -> None:
-    error = sys.exc_info()[1]
-    if isinstance(error, OSError):
-        file.handleError = lambda record: None
-        path = Path(file.baseFilename)
-        sys.stderr.write(
-            f"WARNING {path}: the run goes on without this log: {because(error, path)}\n"
-        )
-    else:
-        logging.Handler.handleError(file, record)
+def _completed(cfg: Config, device: str) -> tuple[list[str], Dataset | None]:
+    """Complete a config, in place.
+
+    Returns:
+        Sentences about what was decided, and the training data if they had to be read for it.
+    """
+    check_together(cfg)
+    complete_config(cfg)
+    left_out = leave_out_validation(cfg)
+    dataset = None
+    if counts_epochs(cfg.get("train_cfg") or {}):
+        dataset = training_data(cfg)
+        count_in_steps(cfg, steps_of_epoch(cfg, dataset))
+    return [*left_out, *resolve(cfg, device)], dataset
 
 
 def _check_has_model(cfg: Config) -> None:
     if not isinstance(cfg.get("model"), dict):
         raise InputError(
             f"{cfg.filename or 'the config'}: has no model; begin with _base_ = 'CONFIG'"
-        )
-
-
-def check_can_be_made(folder: Path) -> None:
-    """Refuse a work folder into which files cannot be written; nothing is made.
-
-    Args:
-        folder: the work folder, which need not exist.
-
-    Raises:
-        InputError: a file is in its place, or permissions are missing.
-    """
-    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
-    if not existing.is_dir():
-        raise InputError(f"work_dir {folder}: {existing} is a file; name a folder: --work-dir DIR")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise InputError(
-            f"work_dir {folder}: {existing} cannot be written into; name another: --work-dir DIR"
         )

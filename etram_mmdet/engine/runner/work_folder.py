@@ -1,4 +1,4 @@
-"""One training at a time in a work folder.
+"""The work folder of a run: whether it can be written into, and one training at a time in it.
 
 Two would mix their rows and remove each other's checkpoints.
 """
@@ -15,6 +15,7 @@ from mmengine.dist import broadcast_object_list, is_main_process
 
 from etram_mmdet.engine.runner.same_ranks import raise_once
 from etram_mmdet.utils.claims import ClaimedError, is_stale, read_holder, told, try_claim
+from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.processes import machine_id
 
 CLAIM_FILE = ".training"
@@ -30,7 +31,9 @@ def check_free(work_dir: str | Path) -> None:
         ClaimedError: another training is at work there.
     """
     path = Path(work_dir) / CLAIM_FILE
-    _refuse(_sentence(work_dir) if path.is_file() and not is_stale(path) else None, work_dir)
+    _refuse_everywhere(
+        _sentence(work_dir) if path.is_file() and not is_stale(path) else None, work_dir
+    )
 
 
 @contextmanager
@@ -47,7 +50,9 @@ def training_in(work_dir: str | Path) -> Iterator[Callable[[], None]]:
         ClaimedError: another training, also one on another machine, is at work there.
     """
     held = try_claim(Path(work_dir) / CLAIM_FILE) if is_main_process() else None
-    _refuse(_sentence(work_dir) if is_main_process() and held is None else None, work_dir)
+    _refuse_everywhere(
+        _sentence(work_dir) if is_main_process() and held is None else None, work_dir
+    )
     release = held.release if held else lambda: None
     try:
         yield release
@@ -96,9 +101,27 @@ def _sentence(work_dir: str | Path) -> str:
     return f"{work_dir}: {told(Path(work_dir) / CLAIM_FILE)}"
 
 
-def _refuse(sentence: str | None, work_dir: str | Path) -> None:
+def _refuse_everywhere(sentence: str | None, work_dir: str | Path) -> None:
     """Raise the first process's sentence on all of them."""
     said = [sentence]
     broadcast_object_list(said)
     if said[0] is not None:
         raise_once(ClaimedError(said[0], read_holder(Path(work_dir) / CLAIM_FILE)))
+
+
+def check_can_be_made(folder: Path) -> None:
+    """Refuse a work folder into which files cannot be written; nothing is made.
+
+    Args:
+        folder: the work folder, which need not exist.
+
+    Raises:
+        InputError: a file is in its place, or permissions are missing.
+    """
+    existing = next(each for each in (folder, *folder.absolute().parents) if each.exists())
+    if not existing.is_dir():
+        raise InputError(f"work_dir {folder}: {existing} is a file; name a folder: --work-dir DIR")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise InputError(
+            f"work_dir {folder}: {existing} cannot be written into; name another: --work-dir DIR"
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from etram_mmdet.events.choices import TimeUnit
+from etram_mmdet.events.columns import Events
 from etram_mmdet.events.formats.aedat4 import Aedat4Recording
 from etram_mmdet.events.formats.columns import COLUMNS_ARE_KNOWN, given_places
 from etram_mmdet.events.formats.dat import DatRecording
@@ -14,7 +15,8 @@ from etram_mmdet.events.formats.raw import RawRecording
 from etram_mmdet.events.formats.sorted import SortedRecording
 from etram_mmdet.events.formats.text_files import TextRecording
 from etram_mmdet.events.formats.unread import refuse_known, refuse_partial
-from etram_mmdet.events.recording import Events, Recording, check_sensor
+from etram_mmdet.events.on_sensor import check_sensor
+from etram_mmdet.events.recording import Recording
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_is_file, os_errors
 from etram_mmdet.utils.text import printable

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.events.recording import IndexedRecording
+from etram_mmdet.events.indexed_recording import IndexedRecording
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, has_cause
 
 _EVENTS_PER_BLOCK = 1 << 20
 _LINE_BYTES = 64
-_AGAIN = "the file is damaged or still being written; copy or download it again"
+_COPY_AGAIN = "the file is damaged or still being written; copy or download it again"
 
 
 class Aedat4Recording(IndexedRecording):
@@ -163,7 +163,7 @@ def _check_lengths(path: Path) -> None:
                 return
             start += 8 + int.from_bytes(head[4:], "little")
     if start > size:
-        raise InputError(f"{path}: {size:,} bytes long, expected {start:,} or more; {_AGAIN}")
+        raise InputError(f"{path}: {size:,} bytes long, expected {start:,} or more; {_COPY_AGAIN}")
 
 
 @contextmanager
@@ -180,5 +180,6 @@ def _damaged(path: Path) -> Iterator[None]:
         if has_cause(error):
             raise InputError(f"{path}: cannot be read: {because(error, path)}") from error
         raise InputError(
-            f"{path}: not readable as AEDAT 4 ({str(error) or type(error).__name__:.200}); {_AGAIN}"
+            f"{path}: not readable as AEDAT 4 ({str(error) or type(error).__name__:.200}); "
+            f"{_COPY_AGAIN}"
         ) from error

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
+from etram_mmdet.events.columns import find_column
 from etram_mmdet.events.limits import MAX_SIDE_PX
-from etram_mmdet.events.recording import find_column
 from etram_mmdet.utils.errors import InputError
 
 # Orders of columns without names: that of event simulators and ROS tools and that of Metavision. If
@@ -59,7 +59,7 @@ def likely_places(path: Path, numbers: np.ndarray) -> tuple[int, ...]:
     """
     for orders in _ORDERS:
         places = [tuple(order.index(name) for name in "txyp") for order in orders]
-        fitting = [each for each in places if _fits(numbers, each)]
+        fitting = [each for each in places if _are_events(numbers, each)]
         if fitting:
             break
     if len(fitting) != 1:
@@ -71,7 +71,7 @@ def likely_places(path: Path, numbers: np.ndarray) -> tuple[int, ...]:
     return fitting[0]
 
 
-def _fits(numbers: np.ndarray, places: tuple[int, ...]) -> bool:
+def _are_events(numbers: np.ndarray, places: tuple[int, ...]) -> bool:
     t, x, y, p = (numbers[:, place] for place in places)
     falls = np.count_nonzero(t[1:] < t[:-1])
     outside = np.count_nonzero((np.minimum(x, y) < 0) | (np.maximum(x, y) >= MAX_SIDE_PX))

@@ -9,7 +9,7 @@ import numpy as np
 from etram_mmdet.events.formats.evt import wrap_distance
 from etram_mmdet.events.formats.prophesee_header import SIGNATURE, read_percent_header
 from etram_mmdet.events.formats.sensors import smallest_sensor
-from etram_mmdet.events.recording import IndexedRecording
+from etram_mmdet.events.indexed_recording import IndexedRecording
 from etram_mmdet.utils.errors import InputError
 
 _EVENT = np.dtype([("t", "<u4"), ("xyp", "<u4")])

@@ -18,7 +18,7 @@ from etram_mmdet.events.formats.hdf5_layout import (
     t_offset_us,
 )
 from etram_mmdet.events.formats.sensors import smallest_sensor
-from etram_mmdet.events.recording import IndexedRecording
+from etram_mmdet.events.indexed_recording import IndexedRecording
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import has_cause
 from etram_mmdet.utils.lazy import LazyModule

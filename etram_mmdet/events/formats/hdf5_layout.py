@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from etram_mmdet.events.columns import find_column
 from etram_mmdet.events.formats.array_files import own_member
 from etram_mmdet.events.formats.columns import COLUMNS_ARE_KNOWN, likely_places
 from etram_mmdet.events.formats.sensors import DSEC_PX, stated_px
 from etram_mmdet.events.limits import MAX_TIME_US, expands_too_much
-from etram_mmdet.events.recording import find_column
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.lazy import LazyModule
 
@@ -66,7 +66,9 @@ def find_table(path: Path, file: h5py.File) -> tuple[str, Table]:
     """
     for name in _TABLES:
         table = own_member(path, file, name)
-        if table is not None and (_names(table) is None or None not in _places(_names(table))):
+        if table is not None and (
+            _column_names(table) is None or None not in _column_places(_column_names(table))
+        ):
             return name, table
     found = {n: own_member(path, file, n) for n in ("events", "CD") if n in file}
     held = ", ".join(
@@ -78,7 +80,7 @@ def find_table(path: Path, file: h5py.File) -> tuple[str, Table]:
     )
 
 
-def _names(table: Table) -> list[str] | None:
+def _column_names(table: Table) -> list[str] | None:
     """Names of possible columns; ``None`` for an array of numbers (N, 4 or more) without names."""
     if isinstance(table, h5py.Group):
         return list(table.keys())
@@ -86,7 +88,7 @@ def _names(table: Table) -> list[str] | None:
     return None if is_plain else list(table.dtype.names or ())
 
 
-def _places(names: list[str]) -> list[int | None]:
+def _column_places(names: list[str]) -> list[int | None]:
     return [find_column(name, names) for name in "txyp"]
 
 
@@ -102,7 +104,7 @@ def columns_of(path: Path, name: str, table: Table, given: Places) -> dict[str, 
     Raises:
         InputError: when they are no columns of numbers, differ in length, or lie outside the file.
     """
-    names = _names(table)
+    names = _column_names(table)
     if names is None:
         columns = {
             n: Column(table, place)
@@ -111,7 +113,7 @@ def columns_of(path: Path, name: str, table: Table, given: Places) -> dict[str, 
     elif given is not None:
         raise InputError(f"{path}: {COLUMNS_ARE_KNOWN}")
     else:
-        parts = [names[place] for place in _places(names)]
+        parts = [names[place] for place in _column_places(names)]
         if isinstance(table, h5py.Group):
             columns = {
                 n: Column(own_member(path, table, part), None)
@@ -123,7 +125,7 @@ def columns_of(path: Path, name: str, table: Table, given: Places) -> dict[str, 
                 )
         else:
             columns = {n: Column(table, part) for n, part in zip("txyp", parts, strict=True)}
-    _check(path, name, columns)
+    _check_columns(path, name, columns)
     return columns
 
 
@@ -139,7 +141,7 @@ def _array_places(path: Path, name: str, table: h5py.Dataset, given: Places) -> 
     return given
 
 
-def _check(path: Path, name: str, columns: dict[str, Column]) -> None:
+def _check_columns(path: Path, name: str, columns: dict[str, Column]) -> None:
     for each, column in columns.items():
         if column.dtype.kind not in "iufb" or (each == "t" and column.dtype.kind == "b"):
             raise InputError(

@@ -16,13 +16,14 @@ from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
+from etram_mmdet.events.columns import find_column
 from etram_mmdet.events.formats.array_files import load_array
 from etram_mmdet.events.formats.columns import COLUMNS_ARE_KNOWN, are_seconds, likely_places, whole
 from etram_mmdet.events.formats.npy import open_archive
 from etram_mmdet.events.formats.npy_stream import NpyStream
 from etram_mmdet.events.formats.sensors import smallest_sensor, stated_px
+from etram_mmdet.events.indexed_recording import IndexedRecording
 from etram_mmdet.events.limits import MAX_ROW_BYTES
-from etram_mmdet.events.recording import IndexedRecording, find_column
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, has_cause
 

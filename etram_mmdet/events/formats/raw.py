@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from etram_mmdet.events.columns import Events
 from etram_mmdet.events.formats import evt
 from etram_mmdet.events.formats.prophesee_header import (
     SIGNATURE,
@@ -16,7 +17,7 @@ from etram_mmdet.events.formats.prophesee_header import (
     read_percent_header,
 )
 from etram_mmdet.events.formats.sensors import GEN3_PX, GEN4_PX, GENX320_PX
-from etram_mmdet.events.recording import Events, Recording
+from etram_mmdet.events.recording import Recording
 from etram_mmdet.utils.errors import InputError
 
 

@@ -50,18 +50,18 @@ def stated_px(place: Mapping[str, object]) -> tuple[int, int] | None:
         place: attributes or members of the file by name.
     """
     for names in _SIDES:
-        sides = [_numbers(place[name]) for name in names if name in place]
+        sides = [_integers(place[name]) for name in names if name in place]
         if len(sides) == 2 and all(len(side) == 1 for side in sides):
             return sides[0][0], sides[1][0]
-    if len(size := _numbers(place.get("geometry", ""))) == 2:
+    if len(size := _integers(place.get("geometry", ""))) == 2:
         return size[0], size[1]
     for name in _BOTH:
-        if name in place and len(size := _numbers(place[name])) == 2:
+        if name in place and len(size := _integers(place[name])) == 2:
             return max(size), min(size)
     return None
 
 
-def _numbers(value: object) -> list[int]:
+def _integers(value: object) -> list[int]:
     """The integers in ``value``; none if it contains anything else."""
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")
@@ -74,7 +74,7 @@ def _numbers(value: object) -> list[int]:
         )
     array = np.asarray(value).ravel()
     if len(array) == 1 and isinstance(array[0], str | bytes):
-        return _numbers(array[0])
+        return _integers(array[0])
     if array.dtype.kind not in "iuf" or len(array) > 2:
         return []
     return [int(n) for n in array.tolist() if float(n).is_integer() and n >= 0]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from etram_mmdet.events.recording import IndexedRecording, Recording
+from etram_mmdet.events.indexed_recording import IndexedRecording
+from etram_mmdet.events.recording import Recording
 
 _EVENTS_PER_BLOCK = 1 << 20
 

@@ -13,9 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from etram_mmdet.events.columns import find_column
 from etram_mmdet.events.formats.columns import likely_places, whole
 from etram_mmdet.events.formats.sensors import smallest_sensor
-from etram_mmdet.events.recording import IndexedRecording, find_column
+from etram_mmdet.events.indexed_recording import IndexedRecording
 from etram_mmdet.utils.errors import InputError
 
 _LINES_PER_BLOCK = 1 << 18

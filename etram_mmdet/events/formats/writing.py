@@ -11,8 +11,9 @@ import h5py
 import hdf5plugin
 import numpy as np
 
+from etram_mmdet.events.columns import Events
 from etram_mmdet.events.formats.new_hdf5 import new_hdf5
-from etram_mmdet.events.recording import Events, Recording
+from etram_mmdet.events.recording import Recording
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 

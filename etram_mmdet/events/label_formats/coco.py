@@ -82,7 +82,11 @@ class Coco(LabelFormat):
                 reason = "boxes_to_ignore"
             else:
                 rows.append(
-                    (stamp_of[image], *_numbers(path, box, number), *_facts(path, box, place_of))
+                    (
+                        stamp_of[image],
+                        *_box_numbers(path, box, number),
+                        *_annotation_facts(path, box, place_of),
+                    )
                 )
                 continue
             counts[reason] = counts.get(reason, 0) + 1
@@ -220,7 +224,7 @@ def _categories(path: Path, content: dict) -> tuple[list[str], dict[int, int]]:
     return unique, {key: unique.index(name) for key, name in zip(ids, names, strict=True)}
 
 
-def _numbers(path: Path, box: dict, number: int) -> list[float]:
+def _box_numbers(path: Path, box: dict, number: int) -> list[float]:
     sides = box.get("bbox")
     is_box = (
         isinstance(sides, list)
@@ -235,7 +239,7 @@ def _numbers(path: Path, box: dict, number: int) -> list[float]:
     return sides
 
 
-def _facts(path: Path, box: dict, place_of: dict[int, int]) -> tuple[int, int, float]:
+def _annotation_facts(path: Path, box: dict, place_of: dict[int, int]) -> tuple[int, int, float]:
     category = box.get("category_id")
     if not isinstance(category, int | str) or category not in place_of:
         raise InputError(

@@ -94,7 +94,7 @@ class Csv(LabelFormat):
             )
             raise InputError(
                 f"{path}: no column holds {missing} (columns: "
-                f"{', '.join(_head(path)[0]) or 'none'}); name the columns with --columns of "
+                f"{', '.join(_header(path)[0]) or 'none'}); name the columns with --columns of "
                 "tools/convert_labels.py, such as t_us=STAMP x=LEFT y=TOP w=WIDTH h=HEIGHT "
                 "class=KIND"
             )
@@ -188,7 +188,7 @@ class _Line:
         return self.number("score") if self.text("score") else 1.0
 
 
-def _head(path: Path) -> tuple[list[str], str]:
+def _header(path: Path) -> tuple[list[str], str]:
     """Column names of a file, and the separator."""
     check_is_file(path)
     with os_errors(path, "read"), path.open("rb") as file:
@@ -211,7 +211,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict]]:
     """Line number and values of each line after the first."""
     text = io.StringIO(read_text(path), newline="")
     with _csv_errors(path):
-        for number, line in enumerate(csv.DictReader(text, delimiter=_head(path)[1]), 2):
+        for number, line in enumerate(csv.DictReader(text, delimiter=_header(path)[1]), 2):
             if None in line:
                 raise InputError(
                     f"{path}: line {number} has more values than there are columns; correct it"
@@ -221,7 +221,7 @@ def _lines(path: Path) -> Iterator[tuple[int, dict]]:
 
 def _columns(path: Path, given: dict[str, str]) -> dict[str, str]:
     """Column names in the file for each of our column names that it has."""
-    present, _ = _head(path)
+    present, _ = _header(path)
     for key, column in given.items():
         if key not in COLUMNS:
             raise InputError(f"--columns {key}={column}: {did_you_mean(key, list(COLUMNS))}")

@@ -41,7 +41,7 @@ class Mot(LabelFormat):
         )
 
     def _read(self, path: Path, hints: Hints) -> LabelTable:
-        names = hints.names or _names(path)
+        names = hints.names or _class_names(path)
         counts = Counter()
 
         def rows() -> Iterator[tuple]:
@@ -121,7 +121,7 @@ def _values(path: Path, number: int, words: list[str], num_names: int) -> list[f
     return values
 
 
-def _names(path: Path) -> tuple[str, ...]:
+def _class_names(path: Path) -> tuple[str, ...]:
     beside = path.with_name(_NAMES_FILE)
     if not beside.is_file() or beside == path:
         raise InputError(

@@ -53,7 +53,7 @@ class Yolo(LabelFormat):
                 f"{path}: YOLO files do not hold the size of the frames; add --frame-size WIDTH "
                 "HEIGHT"
             )
-        names = hints.names or _names(path)
+        names = hints.names or _class_names(path)
         files = [file for file in _label_files(path) if file.name not in _NAME_FILES]
         numbers = [frame_number(file.name) for file in files]
         if None in numbers or not files:
@@ -111,7 +111,7 @@ def _names_file(path: Path) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _names(path: Path) -> tuple[str, ...]:
+def _class_names(path: Path) -> tuple[str, ...]:
     file = _names_file(path)
     if file is None:
         raise InputError(

@@ -6,18 +6,18 @@ from pathlib import Path
 
 import numpy as np
 
-from etram_mmdet.events.preprocessing.box_activity import BoxActivity
+from etram_mmdet.events.columns import Events
 from etram_mmdet.events.preprocessing.labelled_frames import LabelledFrames
-from etram_mmdet.events.preprocessing.plausibility import (
-    LIMITS,
+from etram_mmdet.events.preprocessing.plausibility.box_activity import BoxActivity
+from etram_mmdet.events.preprocessing.plausibility.boxes import (
     doubts_about_activity,
     doubts_about_boxes,
-    doubts_about_frames,
-    doubts_about_times,
-    times_of,
 )
+from etram_mmdet.events.preprocessing.plausibility.frames import doubts_about_frames
+from etram_mmdet.events.preprocessing.plausibility.limits import LIMITS
+from etram_mmdet.events.preprocessing.plausibility.times import doubts_about_times, times_of
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
-from etram_mmdet.events.recording import Events, Recording
+from etram_mmdet.events.recording import Recording
 from etram_mmdet.utils.errors import InputError
 
 

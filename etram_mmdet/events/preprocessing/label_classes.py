@@ -124,7 +124,7 @@ def sort_by_class(
         (key, n) for key, n, c in zip(keys, counts, classes, strict=True) if isinstance(c, str)
     ]
     if unknown and not drop_unknown:
-        _refuse(unknown, class_set, path)
+        _refuse_unknown(unknown, class_set, path)
     dropped = {
         c or f"{_LEFT_OUT}{class_set.class_names.get(key, key)}": int(n)
         for key, n, c in zip(keys, counts, classes, strict=True)
@@ -149,7 +149,9 @@ def _class_of(key: int | str, class_set: ClassSet | None) -> int | str | None:
     return _TO_IGNORE if key == IGNORED_ID else f"{_UNKNOWN}{key}"
 
 
-def _refuse(unknown: list[tuple[int | str, int]], class_set: ClassSet | None, path: Path) -> None:
+def _refuse_unknown(
+    unknown: list[tuple[int | str, int]], class_set: ClassSet | None, path: Path
+) -> None:
     listed = ", ".join(f"{key!r}" for key, _ in unknown[:5])
     counts = ", ".join(f"{key!r}: {n} boxes" for key, n in unknown[:5])
     more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""

@@ -19,7 +19,7 @@ from etram_mmdet.events.preprocessing.label_files import ARRAY, is_array, map_of
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.sources import Source
 from etram_mmdet.events.recording import Recording
-from etram_mmdet.events.recording import in_microseconds as times_in_microseconds
+from etram_mmdet.events.time_units import in_microseconds as times_in_microseconds
 from etram_mmdet.utils.errors import InputError
 
 

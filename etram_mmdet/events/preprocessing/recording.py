@@ -69,7 +69,7 @@ def preprocess_recording(
             write_labels(new, found.boxes, frames.label_us)
             write_ignored(new, found.ignored)
             path = new / representation_path(representation, settings.window_us)
-            tensors = _tensors(
+            tensors = _window_tensors(
                 recording,
                 representation,
                 found,
@@ -102,7 +102,7 @@ def preprocess_recording(
     return read_manifest(folder)
 
 
-def _tensors(
+def _window_tensors(
     recording: Recording,
     representation: Representation,
     found: LabelledFrames,

@@ -33,7 +33,7 @@ FORMAT_VERSION = 2
 MANIFEST = "sequence.json"
 IGNORED = "ignored_boxes.npy"
 _IN_PROGRESS = ".in_progress"
-_AGAIN = "preprocess the recording again"
+_MAKE_AGAIN = "preprocess the recording again"
 _CLAIM = ".claim"
 
 
@@ -165,20 +165,21 @@ def read_manifest(folder: str | Path) -> dict:
     path = Path(folder) / MANIFEST
     if not path.exists():
         raise InputError(
-            f"{folder}: no {MANIFEST}, so tools/preprocess.py did not finish this folder; {_AGAIN}"
+            f"{folder}: no {MANIFEST}, so tools/preprocess.py did not finish this folder; "
+            f"{_MAKE_AGAIN}"
         )
-    manifest = read_json(path, _AGAIN)
+    manifest = read_json(path, _MAKE_AGAIN)
     if not isinstance(manifest, dict):
         raise InputError(
-            f"{path}: holds a {type(manifest).__name__}, expected a JSON object; {_AGAIN}"
+            f"{path}: holds a {type(manifest).__name__}, expected a JSON object; {_MAKE_AGAIN}"
         )
     version = manifest.get("format_version")
     if version != FORMAT_VERSION:
         raise InputError(
-            f"{path}: format version {version!r:.40}, expected {FORMAT_VERSION}; {_AGAIN}"
+            f"{path}: format version {version!r:.40}, expected {FORMAT_VERSION}; {_MAKE_AGAIN}"
         )
     if problem := problem_of(manifest):
-        raise InputError(f"{path}: {problem}; {_AGAIN}")
+        raise InputError(f"{path}: {problem}; {_MAKE_AGAIN}")
     return manifest
 
 

@@ -163,11 +163,11 @@ def read_reports(dst: Path) -> list[ReadReport]:
     Raises:
         InputError: when a report is damaged.
     """
-    found = [_read(path) for path in (dst / FOLDER).glob("[0-9]*_of_*.json")]
+    found = [_read_report(path) for path in (dst / FOLDER).glob("[0-9]*_of_*.json")]
     return sorted(found, key=lambda report: (report.shard.count, report.shard.number))
 
 
-def _read(path: Path) -> ReadReport:
+def _read_report(path: Path) -> ReadReport:
     advice = "remove it, and start this shard again"
     time_s = path.stat().st_mtime
     content = read_json(path, advice, most_bytes=None)

@@ -5,14 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from etram_mmdet.events.choices import LabelFiles
-from etram_mmdet.events.preprocessing.folder import (
-    Task,
-    made_as_asked,
-    missing_splits,
-    name_of,
-    nothing_left,
-    sources_by_size,
-)
+from etram_mmdet.events.preprocessing.recording_task import Task, made_as_asked
 from etram_mmdet.events.preprocessing.sequence_folder import claim_of, folder_time_s
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.shard_reports import (
@@ -21,7 +14,8 @@ from etram_mmdet.events.preprocessing.shard_reports import (
     read_reports,
     told_of_shards,
 )
-from etram_mmdet.events.preprocessing.summary import Outcome, PreprocessSummary
+from etram_mmdet.events.preprocessing.sources import missing_splits, sources_by_size
+from etram_mmdet.events.preprocessing.summary import Outcome, PreprocessSummary, nothing_left
 from etram_mmdet.utils.claims import is_stale, read_holder
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import shortened
@@ -53,7 +47,7 @@ def summary_of_shards(
     settings = settings or PreprocessSettings()
     reports = read_reports(dst)
     outcomes = []
-    for source in sorted(sources, key=name_of):
+    for source in sorted(sources, key=lambda source: source.full_name):
         task = Task(source, dst / source.split / source.name, settings, False, None)
         outcomes.append(_found(task, reports))
     problems += [outcome.problem for outcome in outcomes if outcome.problem]

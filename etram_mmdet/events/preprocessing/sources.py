@@ -45,6 +45,16 @@ class Source(NamedTuple):
         return [self.events, *files_with(self.labels, self.name, self.events)]
 
     @property
+    def full_name(self) -> str:
+        """Split and name, as ``SPLIT/NAME``."""
+        return f"{self.split}/{self.name}"
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the recording's file, by which the work is divided."""
+        return self.events.stat().st_size
+
+    @property
     def label_files(self) -> LabelFiles:
         """Which of eTraM's labels these are: ``eight_class`` or ``beside``."""
         return "eight_class" if self.labels.parent.name.startswith(_EIGHT_CLASS) else "beside"
@@ -248,3 +258,30 @@ def is_recording(path: Path) -> bool:
         return False
     is_named = suffix not in TextRecording.suffixes or path.stem.endswith("_td")
     return is_named and not path.stem.endswith(("_bbox", "_label_times"))
+
+
+def sources_by_size(src: Path, labels: LabelFiles) -> tuple[list[Source], list[str]]:
+    """Recordings of a dataset folder, and problems.
+
+    The largest come first, so that no long one is left over for one worker at the end.
+
+    Args:
+        src: the dataset folder.
+        labels: see :func:`find_sources`.
+
+    Raises:
+        InputError: when the folder holds no recording with labels.
+    """
+    sources, problems = find_sources(src, labels)
+    return sorted(sources, key=lambda s: (-s.num_bytes, s.split, s.name)), problems
+
+
+def missing_splits(src: Path, sources: list[Source]) -> list[str]:
+    """One sentence about the splits without recordings, if there are any.
+
+    Args:
+        src: the dataset folder.
+        sources: its recordings.
+    """
+    missing = [split for split in SPLITS if split not in {source.split for source in sources}]
+    return [f"{src}: no recordings for {' and '.join(missing)}"] if missing else []

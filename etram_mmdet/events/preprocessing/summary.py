@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
-from etram_mmdet.events.preprocessing.plausibility import differing_rates
+from etram_mmdet.events.preprocessing.plausibility.frames import differing_rates
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.events.preprocessing.source_changes import has_digests
 
 
@@ -67,8 +69,8 @@ class PreprocessSummary:
             f"before, {len(self.problems)} problems",
             f"frames: {self._total('num_frames')}, "
             f"representations: {self._total('num_representations')}, "
-            f"events: {self._total('num_events')}, frame rule: {_listed(rules)}",
-            f"dropped: {_listed(self.dropped)}; time stamps corrected: {corrected}",
+            f"events: {self._total('num_events')}, frame rule: {_told_counts(rules)}",
+            f"dropped: {_told_counts(self.dropped)}; time stamps corrected: {corrected}",
         ]
         lines += self._told_of_classes()
         left_out = sum(
@@ -149,7 +151,7 @@ class PreprocessSummary:
             if unnamed
             else ""
         )
-        return [f"boxes: {_listed(counts)}{advice}"] if counts else []
+        return [f"boxes: {_told_counts(counts)}{advice}"] if counts else []
 
     def _told_of_sources(self) -> list[str]:
         lines = []
@@ -175,5 +177,18 @@ class PreprocessSummary:
         return sum(manifest[key] for manifest in self.manifests)
 
 
-def _listed(counts: Counter) -> str:
+def _told_counts(counts: Counter) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items())) or "nothing"
+
+
+def nothing_left(src: Path, settings: PreprocessSettings) -> str:
+    """Sentence for a dataset folder from which RVT's rules leave out every recording.
+
+    Args:
+        src: the dataset folder.
+        settings: how recordings become frames.
+    """
+    return (
+        f"{src}: the filters of --preset {settings.preset} leave no box in any recording; "
+        "choose another preset"
+    )

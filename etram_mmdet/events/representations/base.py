@@ -10,8 +10,8 @@ import numpy as np
 from numba import njit
 
 from etram_mmdet.events.choices import Edges
+from etram_mmdet.events.columns import Events
 from etram_mmdet.events.limits import MAX_SIDE_PX
-from etram_mmdet.events.recording import Events
 from etram_mmdet.events.representations.checks import checked_events, checked_window
 from etram_mmdet.events.representations.downsampling import (
     count_left_out,

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from etram_mmdet.events.recording import Events, find_column
+from etram_mmdet.events.columns import Events, find_column
 from etram_mmdet.utils.errors import InputError
 
 _DTYPES = Events(*map(np.dtype, ("int64", "uint16", "uint16", "uint8")))
-_KINDS = Events("iu", "iu", "iu", "iub")
+_NUMBER_KINDS = Events("iu", "iu", "iu", "iub")
 _LARGEST_US = 1 << 62  # so that differences of stamps fit into 64 bits
 
 
@@ -102,7 +102,7 @@ def _converted(events: Events, height: int, width: int) -> Events:
             f"events are {type(events).__name__}, expected Events(t, x, y, p) or a structured "
             "array with these fields"
         )
-    for column, name, kinds in zip(events, events._fields, _KINDS, strict=True):
+    for column, name, kinds in zip(events, events._fields, _NUMBER_KINDS, strict=True):
         if not isinstance(column, np.ndarray) or column.ndim != 1:
             found = getattr(column, "shape", type(column).__name__)
             raise InputError(f"events.{name} is {found}, expected a NumPy array of one dimension")
@@ -114,25 +114,25 @@ def _converted(events: Events, height: int, width: int) -> Events:
 
 
 def _check_values(events: Events, height: int, width: int) -> None:
-    x_min, x_max = _range(events.x)
-    y_min, y_max = _range(events.y)
+    x_min, x_max = _extent(events.x)
+    y_min, y_max = _extent(events.y)
     if min(x_min, y_min) < 0 or x_max >= width or y_max >= height:
         raise InputError(
             f"events reach from x {x_min}, y {y_min} to x {x_max}, y {y_max} on a sensor of "
             f"{width}x{height}; drop the events outside first (a Recording does this)"
         )
-    p_min, p_max = _range(events.p)
+    p_min, p_max = _extent(events.p)
     if p_min < -1 or p_max > 1:
         raise InputError(
             f"polarity from {p_min} to {p_max}, expected 0 and 1 (or -1 and 1, or False and True); "
             "convert it first"
         )
-    t_min, t_max = _range(events.t)
+    t_min, t_max = _extent(events.t)
     if max(-t_min, t_max) > _LARGEST_US:
         raise InputError(f"time stamps from {t_min} to {t_max} us are damaged; drop them first")
 
 
-def _range(column: np.ndarray) -> tuple[int, int]:
+def _extent(column: np.ndarray) -> tuple[int, int]:
     return (int(column.min()), int(column.max())) if len(column) else (0, 0)
 
 

@@ -7,8 +7,8 @@ import re
 from numba import njit
 
 from etram_mmdet.events.choices import DOWNSAMPLE_WORDS
+from etram_mmdet.events.columns import Events
 from etram_mmdet.events.limits import MAX_SIDE_PX
-from etram_mmdet.events.recording import Events
 
 _WORD = re.compile(r"([a-z]*)([0-9]{0,4})")
 

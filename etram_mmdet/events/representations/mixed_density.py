@@ -9,11 +9,11 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from etram_mmdet.events.recording import Events
+from etram_mmdet.events.columns import Events
 from etram_mmdet.events.representations.base import Representation
 
 _SMALLEST = np.float32(1e-6)
-_LARGEST = np.float32(1 - 1e-6)
+_JUST_BELOW_ONE = np.float32(1 - 1e-6)
 _LOG_HALF = np.float32(math.log(1 / 2))
 
 
@@ -70,7 +70,7 @@ def _bin_of(t_us, t0_us, span_us, bins):
 
     With more than 32 bins it rounds up to ``bins`` if t is nearly 1.
     """
-    t = min(max(np.float32(t_us - t0_us) / np.float32(span_us), _SMALLEST), _LARGEST)
+    t = min(max(np.float32(t_us - t0_us) / np.float32(span_us), _SMALLEST), _JUST_BELOW_ONE)
     time_bin = np.int64(
         np.floor(max(np.float32(bins) - np.float32(np.log(t)) / _LOG_HALF, np.float32(0)))
     )

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 from numba import njit
 
-from etram_mmdet.events.recording import Events
+from etram_mmdet.events.columns import Events
 from etram_mmdet.events.representations.base import Representation, first_after_bin
 
 

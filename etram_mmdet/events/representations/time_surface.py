@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from etram_mmdet.events.choices import Edges
-from etram_mmdet.events.recording import Events
+from etram_mmdet.events.columns import Events
 from etram_mmdet.events.representations.base import Representation
 
 _EVENTS_SHOWN_AT_NO_AGE = 4  # more would show every age alike

@@ -53,7 +53,7 @@ def backbone_maps(backbone: nn.Module, in_channels: int) -> FeatureMaps:
         return FeatureMaps(tuple(backbone.out_channels), tuple(backbone.out_strides))
     weight = next(backbone.parameters())
     maps = trial("backbone", backbone, weight.new_zeros(1, in_channels, TRIAL_PX, TRIAL_PX))
-    return _described(maps, TRIAL_PX)
+    return _measured_maps(maps, TRIAL_PX)
 
 
 def neck_maps(neck: nn.Module, maps: FeatureMaps) -> FeatureMaps:
@@ -66,7 +66,7 @@ def neck_maps(neck: nn.Module, maps: FeatureMaps) -> FeatureMaps:
     Raises:
         InputError: the neck does not take such maps.
     """
-    return _described(trial("neck", neck, maps.zeros(neck)), COARSEST_PX * max(maps.strides))
+    return _measured_maps(trial("neck", neck, maps.zeros(neck)), COARSEST_PX * max(maps.strides))
 
 
 def trial(name: str, module: nn.Module, inputs: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
@@ -104,5 +104,5 @@ def _without_traces(module: nn.Module) -> Iterator[None]:
             part.training = flag
 
 
-def _described(maps: tuple[Tensor, ...], side_px: int) -> FeatureMaps:
+def _measured_maps(maps: tuple[Tensor, ...], side_px: int) -> FeatureMaps:
     return FeatureMaps(tuple(m.shape[1] for m in maps), tuple(side_px // m.shape[-1] for m in maps))

@@ -49,7 +49,7 @@ def build_backbone(backbone: dict, in_channels: int | None) -> tuple[nn.Module, 
     backbone = copy.deepcopy(backbone)
     has_key = takes_key(backbone, "in_channels", MODELS)
     if has_key and in_channels is not None:
-        _fill(backbone, "backbone", in_channels=in_channels)
+        _fill_or_check(backbone, "backbone", in_channels=in_channels)
     built = MODELS.build(backbone)
     channels = in_channels or value_of(backbone, "in_channels", MODELS) or IMAGE_CHANNELS
     if not has_key and not isinstance(built, RecurrentBackbone):
@@ -73,7 +73,7 @@ def fill_neck(neck: dict | list, maps: FeatureMaps) -> dict | list:
     """
     neck = copy.deepcopy(neck)
     first = neck[0] if isinstance(neck, list | tuple) else neck
-    _fill(first, "neck", in_channels=list(maps.channels))
+    _fill_or_check(first, "neck", in_channels=list(maps.channels))
     for key, value in dict(
         out_channels=maps.channels[-1] // 4, num_outs=len(maps.channels)
     ).items():
@@ -98,7 +98,7 @@ def fill_head(head: dict, maps: FeatureMaps) -> dict:
     """
     head = copy.deepcopy(head)
     _fill_in_channels(head, maps)
-    _fill(head, "bbox_head", strides=list(maps.strides), point_strides=list(maps.strides))
+    _fill_or_check(head, "bbox_head", strides=list(maps.strides), point_strides=list(maps.strides))
     for key in _GENERATORS:
         generator = value_of(head, key, MODELS) if takes_key(head, key, MODELS) else None
         if generator is not None:
@@ -114,9 +114,9 @@ def fill_head(head: dict, maps: FeatureMaps) -> dict:
 
 def _fill_in_channels(head: dict, maps: FeatureMaps) -> None:
     if isinstance(value_of(head, "in_channels", MODELS), list | tuple):
-        _fill(head, "bbox_head", in_channels=list(maps.channels))
+        _fill_or_check(head, "bbox_head", in_channels=list(maps.channels))
     elif len(set(maps.channels)) == 1:
-        _fill(head, "bbox_head", in_channels=maps.channels[0])
+        _fill_or_check(head, "bbox_head", in_channels=maps.channels[0])
     else:
         raise InputError(
             f"RecurrentDetector: bbox_head {head['type']} takes maps of one number of channels, "
@@ -181,7 +181,7 @@ def fill_preprocessor(preprocessor: dict, backbone: nn.Module, maps: FeatureMaps
             "frames that start a stream"
         )
     if isinstance(backbone, RecurrentBackbone):
-        _fill(preprocessor, "data_preprocessor", size_divisor=list(backbone.size_divisor))
+        _fill_or_check(preprocessor, "data_preprocessor", size_divisor=list(backbone.size_divisor))
     elif (
         takes_key(preprocessor, "size_divisor", MODELS) and preprocessor.get("size_divisor") is None
     ):
@@ -218,12 +218,12 @@ def check_strides(maps: FeatureMaps, head: nn.Module) -> None:
         raise InputError(_contradiction("bbox_head's strides", strides, maps.strides))
 
 
-def _fill(cfg: dict, name: str, **known) -> None:
+def _fill_or_check(cfg: dict, name: str, **known) -> None:
     for key, actual in known.items():
         stated = cfg.get(key)
         if stated is None and takes_key(cfg, key, MODELS):
             cfg[key] = actual
-        elif stated is not None and _plain(stated) != _plain(actual):
+        elif stated is not None and _as_list(stated) != _as_list(actual):
             raise InputError(_contradiction(f"{name}.{key}", stated, actual))
 
 
@@ -232,13 +232,13 @@ def _one_number_each(strides: Sequence) -> list[int]:
     return [stride[0] if isinstance(stride, list | tuple) else stride for stride in strides]
 
 
-def _plain(value):
+def _as_list(value):
     return list(value) if isinstance(value, list | tuple) else value
 
 
 def _contradiction(path: str, stated, actual) -> str:
     return (
-        f"RecurrentDetector: {path}={_plain(stated)} in the config contradicts {_plain(actual)}, "
-        "which follows from the backbone and the neck; leave the key out of the config or correct "
-        "it"
+        f"RecurrentDetector: {path}={_as_list(stated)} in the config contradicts "
+        f"{_as_list(actual)}, which follows from the backbone and the neck; leave the key out of "
+        "the config or correct it"
     )

@@ -217,9 +217,9 @@ class RecurrentDetector(SingleStageDetector):
         if chosen is not None and not bool(chosen.all()):
             frames = to_device(chosen.flatten().nonzero().squeeze(1), inputs.device)
         if not isinstance(self.backbone, RecurrentBackbone):
-            return self.backbone(_frames(inputs, frames)), ()
+            return self.backbone(_chosen_frames(inputs, frames)), ()
         features, states = self.backbone(inputs, states)
-        return tuple(_frames(f, frames) for f in features), states
+        return tuple(_chosen_frames(f, frames) for f in features), states
 
     def _neck(self, features: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return self.neck(features) if self.with_neck else features
@@ -243,7 +243,7 @@ def _only_first(is_labelled: Tensor) -> Tensor:
     return chosen
 
 
-def _frames(maps: Tensor, index: Tensor | None) -> Tensor:
+def _chosen_frames(maps: Tensor, index: Tensor | None) -> Tensor:
     """Flatten (T, B, ...) to (M, ...): the frames of ``index``, or all."""
     maps = maps.flatten(0, 1)
     return maps if index is None else maps[index]  # channels stay last, unlike with index_select

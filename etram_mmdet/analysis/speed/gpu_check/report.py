@@ -35,7 +35,7 @@ def row_text(row: dict) -> str:
     Args:
         row: figures by name.
     """
-    return ", ".join(f"{key} {_shown(value)}" for key, value in row.items())
+    return ", ".join(f"{key} {_cell(value)}" for key, value in row.items())
 
 
 def summary(results: dict[str, Result | None]) -> str:
@@ -70,13 +70,13 @@ def write_report(folder: Path, device: str, size: str) -> Path:
     results = [
         result for result in found if result and (result.device, result.size) == (device, size)
     ]
-    sections = [_head(results), *(_section(result) for result in results)]
+    sections = [_heading(results), *(_section(result) for result in results)]
     with atomic_write(folder / REPORT_FILE) as aside:
         aside.write_text("\n".join(sections))
     return folder / REPORT_FILE
 
 
-def _head(results: list[Result]) -> str:
+def _heading(results: list[Result]) -> str:
     machines = {
         ", ".join(f"{key} {value}" for key, value in r.machine.items()): None
         for r in results
@@ -115,10 +115,10 @@ def _alike(rows: Iterable[dict]) -> list[list[dict]]:
 
 def _table(rows: list[dict]) -> str:
     head = [key.replace("_", " ") for key in rows[0]]
-    return markdown_table(head, [[_shown(value) for value in row.values()] for row in rows])
+    return markdown_table(head, [[_cell(value) for value in row.values()] for row in rows])
 
 
-def _shown(value: object) -> str:
+def _cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

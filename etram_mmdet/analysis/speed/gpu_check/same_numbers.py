@@ -20,7 +20,7 @@ from etram_mmdet.analysis.speed.gpu_check.size import Size
 from etram_mmdet.analysis.speed.model import build_model
 from etram_mmdet.models.inference import Streamer, each_map
 from etram_mmdet.testing import random_clips
-from etram_mmdet.utils.cli import PRECISIONS
+from etram_mmdet.utils.cli.detection import PRECISIONS
 
 CPU = torch.device("cpu")
 AGREEING = ("baseline_tiny", "baseline", "patch2_sizeaware")
@@ -172,7 +172,9 @@ def training(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
     """
     for name in TRAINED:
         with cuda.exact_products():
-            expected, ours = (_losses(model, size.frame_hw) for model in _twins(size, name, device))
+            expected, ours = (
+                _losses_and_gradient(model, size.frame_hw) for model in _twins(size, name, device)
+            )
         for what, value in expected.items():
             difference = abs(ours[what] - value) / max(abs(value), 1e-12)
             holds = difference <= TRAINING_TOLERANCE  # false if either is NaN
@@ -188,7 +190,7 @@ def training(device: torch.device, size: Size, _: Path) -> Iterator[dict]:
     yield _mixed_training(device, size)
 
 
-def _losses(model: nn.Module, hw: tuple[int, int]) -> dict[str, float]:
+def _losses_and_gradient(model: nn.Module, hw: tuple[int, int]) -> dict[str, float]:
     """Returns the losses by name, and the norm of all gradients."""
     batch = model.train().data_preprocessor(random_clips(model, 2, 3, hw), True)
     loss, terms = model.parse_losses(model(**batch, mode="loss"))

@@ -16,7 +16,7 @@ from etram_mmdet.analysis.speed.model import build_model, time_streaming, time_t
 from etram_mmdet.analysis.speed.timing import Clock
 from etram_mmdet.models.inference import Streamer
 from etram_mmdet.testing import random_clips
-from etram_mmdet.utils.cli import PRECISIONS
+from etram_mmdet.utils.cli.detection import PRECISIONS
 from etram_mmdet.utils.errors import InputError
 
 GOAL = "patch2_sizeaware_batch6"

@@ -106,7 +106,7 @@ class BoxActivity:
         self._frames[end_us] = np.packbits(active)
 
     def _inside(self, sums: np.ndarray, end_us: int, reading: Reading) -> tuple[float, float]:
-        pixels = self._pixels(_read(self._moving_boxes(end_us - reading.offset_us), reading))
+        pixels = self._pixels(_read_as(self._moving_boxes(end_us - reading.offset_us), reading))
         return float(sum_in(sums, pixels).sum()), float(_area(pixels).sum())
 
     def _pixels(self, boxes: np.ndarray) -> np.ndarray:
@@ -140,9 +140,9 @@ class BoxActivity:
             self._hw
         )
         outside = np.ones(self._hw, np.uint8)
-        for x0, y0, x1, y1 in self._pixels(_read(self._boxes_near(time_us), reading)):
+        for x0, y0, x1, y1 in self._pixels(_read_as(self._boxes_near(time_us), reading)):
             outside[y0:y1, x0:x1] = 0
-        boxes = _read(self._moving_boxes(time_us), reading)
+        boxes = _read_as(self._moving_boxes(time_us), reading)
         half = np.tile((boxes[:, 2:] - boxes[:, :2]) / 2, 2) * [-1, -1, 1, 1]
         inner, outer = self._pixels(boxes), self._pixels(boxes + half)
         area, around = _area(inner), sum_in(cv2.integral(outside), outer)
@@ -215,7 +215,7 @@ class BoxActivity:
         return found
 
 
-def _read(boxes: np.ndarray, reading: Reading) -> np.ndarray:
+def _read_as(boxes: np.ndarray, reading: Reading) -> np.ndarray:
     return boxes - np.tile((boxes[:, 2:] - boxes[:, :2]) / 2, 2) if reading.is_centre else boxes
 
 
