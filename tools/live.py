@@ -39,15 +39,17 @@ def parse_args() -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="where boxes go: - (terminal), and files that end in .jsonl, .csv or .mp4",
+        help="where boxes go: - (terminal), and files that end in .jsonl, .csv or .mp4; a file "
+        "that exists is kept, and the new one gets a number",
     )
-    parser.add_argument("--record", type=Path, help="new .raw file for all events")
+    parser.add_argument("--record", type=Path, help=".raw file for all events; kept as --out")
     parser.add_argument("--web", type=int, metavar="PORT", help="show a web page on this port")
     parser.add_argument(
         "--web-host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="address of the page; 0.0.0.0 shows it to the whole network (default: %(default)s)",
+        help="address of the page; 0.0.0.0, or :: with IPv6, shows it to the whole network "
+        "(default: %(default)s)",
     )
     parser.add_argument("--speed", type=float, help="of a replay; inf: as fast as possible")
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"))
