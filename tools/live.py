@@ -9,7 +9,6 @@ or with Ctrl-C. See docs/live.md.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from etram_mmdet.deploy.live import IN_ORDER, POLICIES
@@ -23,6 +22,7 @@ from etram_mmdet.utils.cli import (
     exit_on_input_error,
     make_parser,
 )
+from etram_mmdet.utils.notices import tell
 
 
 def parse_args() -> argparse.Namespace:
@@ -111,7 +111,7 @@ def main() -> None:
         run = LiveRun(inferencer, source, settings)
         signal = run()
         for sentence in run.failures:
-            print(f"error: {sentence}", file=sys.stderr)
+            tell(f"error: {sentence}")
         if signal or run.failures:
             raise SystemExit(128 + signal if signal else 1)
 

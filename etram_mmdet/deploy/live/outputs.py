@@ -53,18 +53,30 @@ class Terminal(Output):
         if len(boxes):
             found = zip(boxes.names, boxes.scores, strict=True)
             text = ", ".join(f"{name} {score:.2f}" for name, score in found)
-            try:
-                with os_errors(Path("standard output"), "written"):
-                    print(f"{seen.window.t_us / 1e6:.3f} s  {text}", flush=True)
-            except InputError as error:
-                # Python writes what is left when it ends, and would fail once more
-                sys.stdout = open(os.devnull, "w")
-                if isinstance(error.__cause__, BrokenPipeError):
-                    raise InputError(
-                        "standard output: the program that read it has ended; leave --out - out, "
-                        "or let that program read to the end"
-                    ) from error
-                raise
+            print_line(f"{seen.window.t_us / 1e6:.3f} s  {text}")
+
+
+def print_line(line: str) -> None:
+    """Print a line to standard output at once.
+
+    Args:
+        line: the line.
+
+    Raises:
+        InputError: it cannot be written; nothing can be printed from then on.
+    """
+    try:
+        with os_errors(Path("standard output"), "written"):
+            print(line, flush=True)
+    except InputError as error:
+        # Python writes what is left when it ends, and would fail once more
+        sys.stdout = open(os.devnull, "w")
+        if isinstance(error.__cause__, BrokenPipeError):
+            raise InputError(
+                "standard output: the program that read it has ended; leave --out - out, or let "
+                "that program read to the end"
+            ) from error
+        raise
 
 
 class _TextFile(Output):

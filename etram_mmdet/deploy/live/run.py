@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -15,7 +14,7 @@ from etram_mmdet.deploy.live import NEWEST
 from etram_mmdet.deploy.live.addresses import is_any
 from etram_mmdet.deploy.live.backlog import backlog_for
 from etram_mmdet.deploy.live.loop import follow
-from etram_mmdet.deploy.live.outputs import Output, Outputs, check_names
+from etram_mmdet.deploy.live.outputs import Output, Outputs, check_names, print_line
 from etram_mmdet.deploy.live.reader import Reader
 from etram_mmdet.deploy.live.recorder import Recorder, encode_evt2
 from etram_mmdet.deploy.live.report import Report
@@ -24,6 +23,7 @@ from etram_mmdet.deploy.sources.base import Source
 from etram_mmdet.events.recording import Events
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.interruption import noted_stop
+from etram_mmdet.utils.notices import tell
 
 
 class LiveRun:
@@ -74,8 +74,7 @@ class LiveRun:
                 self._reader.stop()
                 outputs.close()
         self._tell()
-        with suppress(OSError):
-            self._tell_losses()
+        self._tell_losses()
         self.failures = outputs.failures + ([self._recorder.failure] if self._recorder else [])
         self.failures = [sentence for sentence in self.failures if sentence]
         if self._reader.error is not None and not stop.number:
@@ -174,10 +173,10 @@ class LiveRun:
         from etram_mmdet.deploy.live.web import WebPage
 
         page = WebPage(settings.web_port, hw, self._inferencer, self.counts, settings.web_host)
-        print(f"page: {page.url}", file=sys.stderr, flush=True)
+        tell(f"page: {page.url}")
         if is_any(settings.web_host):
             urls = " ".join(page.network_urls) or "none, this machine is in no network"
-            print(f"page for other machines: {urls}", file=sys.stderr, flush=True)
+            tell(f"page for other machines: {urls}")
         return page
 
     def _check_sensor(self) -> None:
@@ -218,20 +217,21 @@ class LiveRun:
     def _tell(self) -> None:
         self._told_s = self._clock()
         lost = self._num_dropped()
-        with suppress(OSError):  # a full disk of a log ends no run
-            print(
-                f"{self.report}; {self._reader.num_events:,} events, {lost:,} dropped",
-                file=sys.stderr,
-                flush=True,
-            )
+        tell(f"{self.report}; {self._reader.num_events:,} events, {lost:,} dropped")
 
     def _tell_losses(self) -> None:
         lost = dict(self._reader.dropped)
         if self._backlog.num_lost:
             lost["no_room_in_buffer_file"] = self._backlog.num_lost
+        lines = []
         if lost:
-            print(f"dropped events: {', '.join(f'{n:,} {what}' for what, n in lost.items())}")
+            lines.append(
+                f"dropped events: {', '.join(f'{n:,} {what}' for what, n in lost.items())}"
+            )
         if self._reader.watchdog.num_silences:
-            print(f"silences of the source: {self._reader.watchdog.num_silences}")
+            lines.append(f"silences of the source: {self._reader.watchdog.num_silences}")
         if self._recorder is not None:
-            print(f"{self._settings.record}: {self._recorder.num_events:,} events recorded")
+            lines.append(f"{self._settings.record}: {self._recorder.num_events:,} events recorded")
+        with suppress(InputError):
+            for line in lines:
+                print_line(line)
