@@ -206,8 +206,7 @@ def test_a_source_that_stalls_begins_again_and_sends_garbage(words, tmp_path):
         "no event came for",
         "events come again",
         "its clock stepped back by 9.0 s",
-        "jumped ahead by",  # random times
-        "cannot be used",
+        "bytes in a row cannot be used",
     ):
         assert sentence in told, told
     assert "Traceback" not in told
