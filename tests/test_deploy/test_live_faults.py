@@ -157,7 +157,7 @@ class Asked(Packets):
     @property
     def dropped(self):
         self.threads |= {threading.current_thread().name}
-        return {"events_of_a_kind": 3}
+        return {"events_of_a_kind": 3, "bytes_of_garbage": 4}
 
 
 def test_only_the_thread_that_reads_calls_the_source(capsys):
@@ -165,7 +165,8 @@ def test_only_the_thread_that_reads_calls_the_source(capsys):
     LiveRun(SlowDetector(Clock(), 0), source, LiveSettings(report_s=1e-9))()
     assert source.threads == {"reader"}
     printed = capsys.readouterr()
-    assert "dropped events: 3 events_of_a_kind" in printed.out and "3 dropped" in printed.err
+    assert "dropped: 3 events_of_a_kind, 4 bytes_of_garbage\n" in printed.out
+    assert " 3 dropped" in printed.err  # events only
 
 
 def seen(t_us: int = 50_000, rows: int = 0) -> LiveWindow:

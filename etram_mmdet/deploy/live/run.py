@@ -25,6 +25,9 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.interruption import noted_stop
 from etram_mmdet.utils.notices import tell
 
+# Starts of reasons that count something else than events.
+_NO_EVENTS = ("bytes_", "time_", "usb_")
+
 
 class LiveRun:
     """Detects in a source until it ends or a signal comes, and prints what happens.
@@ -212,7 +215,9 @@ class LiveRun:
             )
 
     def _num_dropped(self) -> int:
-        return sum(self._reader.dropped.values()) + self._backlog.num_lost
+        lost = self._reader.dropped.items()
+        events = sum(number for what, number in lost if not what.startswith(_NO_EVENTS))
+        return events + self._backlog.num_lost
 
     def _tell(self) -> None:
         self._told_s = self._clock()
@@ -225,9 +230,7 @@ class LiveRun:
             lost["no_room_in_buffer_file"] = self._backlog.num_lost
         lines = []
         if lost:
-            lines.append(
-                f"dropped events: {', '.join(f'{n:,} {what}' for what, n in lost.items())}"
-            )
+            lines.append(f"dropped: {', '.join(f'{n:,} {what}' for what, n in lost.items())}")
         if self._reader.watchdog.num_silences:
             lines.append(f"silences of the source: {self._reader.watchdog.num_silences}")
         if self._recorder is not None:

@@ -6,16 +6,16 @@ import numpy as np
 from numba import njit
 
 from etram_mmdet.events.formats.sensors import GEN4_PX
-from etram_mmdet.events.time_stamps import FAR_US, MAX_AFTER_US, MAX_BEFORE_US
+from etram_mmdet.events.time_stamps import FAR_US, MAX_BEFORE_US
 
 FINE, ODD_TIME, IMPOSSIBLE = range(3)
 # Entries of the state: upper half of the last time that followed on the one before, of the last
-# time at all, and how many of these followed on each other; lower half of the time; last word.
-NUM_STATES = 5
-NO_STATE = (-1, -1, 0, -1, 0)
-_LAST, _BEFORE, _IN_A_ROW, _LOW, _WORD = range(NUM_STATES)
+# time at all, and how many of these followed on each other; last word.
+NUM_STATES = 4
+NO_STATE = (-1, -1, 0, 0)
+_LAST, _BEFORE, _IN_A_ROW, _WORD = range(NUM_STATES)
 _NEW_CLOCK = 2  # times that follow on each other, but not on the last one
-_TIME_HIGH, _TIME_LOW, _CONTINUED, _VECTOR = range(3, 7)  # in the table, beside FINE and IMPOSSIBLE
+_TIME_HIGH, _CONTINUED, _VECTOR = range(3, 6)  # in the table, beside FINE and IMPOSSIBLE
 
 
 def table_evt3(width: int, height: int) -> np.ndarray:
@@ -28,12 +28,11 @@ def table_evt3(width: int, height: int) -> np.ndarray:
     words = np.arange(1 << 16)
     kinds = words >> 12
     table = np.full(len(words), IMPOSSIBLE, np.uint8)
-    table[np.isin(kinds, (0xA, 0xE))] = FINE
+    table[np.isin(kinds, (6, 0xA, 0xE))] = FINE
     table[(kinds == 0) & (words & 0x7FF < height)] = FINE
     table[((kinds == 2) | (kinds == 3)) & (words & 0x7FF < width)] = FINE
     table[(kinds == 4) | (kinds == 5)] = _VECTOR
     table[kinds == 8] = _TIME_HIGH
-    table[kinds == 6] = _TIME_LOW
     table[(kinds == 7) | (kinds == 0xF)] = _CONTINUED
     return table
 
@@ -78,12 +77,6 @@ def _judge_evt3(words, table, most_ahead, most_back, mask, state, found):
                 found[i] = 2
         elif what == _TIME_HIGH:
             found[i] = _judge_time(word & mask, most_ahead, most_back, mask, state)
-            state[_LOW] = -1
-        elif what == _TIME_LOW:
-            # without an upper half in between it may fall a little only
-            if state[_LOW] - (word & 0xFFF) > MAX_AFTER_US:
-                found[i] = 1
-            state[_LOW] = word & 0xFFF
         elif what == _CONTINUED:
             before = (np.int64(words[i - 1]) if i else state[_WORD]) >> 12
             if not (before == 0xA or before == 0xE or before == 7 or before == 0xF):
