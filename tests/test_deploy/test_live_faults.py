@@ -276,9 +276,12 @@ def test_a_named_pipe_is_written_to_as_it_is(tmp_path):
 
 
 def test_a_recording_into_the_folder_that_is_read_is_refused(tmp_path):
+    class Folder(Packets):
+        folder = GrowingFolder(tmp_path).folder
+
     settings = LiveSettings(record=tmp_path / "all.raw")
     with pytest.raises(InputError, match=r"all.raw: lies in the folder that is the source; name"):
-        LiveRun(SlowDetector(Clock(), 0), GrowingFolder(tmp_path), settings)()
+        LiveRun(SlowDetector(Clock(), 0), Folder([packet(1)]), settings)()
     assert not (tmp_path / "all.raw").exists()
 
 
