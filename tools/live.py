@@ -9,13 +9,13 @@ or with Ctrl-C. See docs/live.md.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
 from etram_mmdet.deploy.live import IN_ORDER, POLICIES
 from etram_mmdet.utils.cli import check_positive, exit_on_input_error, make_parser
 from etram_mmdet.utils.cli.config import add_cfg_options
 from etram_mmdet.utils.cli.detection import add_backend, add_device, add_streaming, add_thresholds
+from etram_mmdet.utils.notices import tell
 
 
 def parse_args() -> argparse.Namespace:
@@ -32,15 +32,17 @@ def parse_args() -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="FILE",
-        help="where boxes go: - (terminal), and files that end in .jsonl, .csv or .mp4",
+        help="where boxes go: - (terminal), and files that end in .jsonl, .csv or .mp4; a file "
+        "that exists is kept, and the new one gets a number",
     )
-    parser.add_argument("--record", type=Path, help="new .raw file for all events")
+    parser.add_argument("--record", type=Path, help=".raw file for all events; kept as --out")
     parser.add_argument("--web", type=int, metavar="PORT", help="show a web page on this port")
     parser.add_argument(
         "--web-host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="address of the page; 0.0.0.0 shows it to the whole network (default: %(default)s)",
+        help="address of the page; 0.0.0.0, or :: with IPv6, shows it to the whole network "
+        "(default: %(default)s)",
     )
     parser.add_argument("--speed", type=float, help="of a replay; inf: as fast as possible")
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"))
@@ -102,7 +104,7 @@ def main() -> None:
         run = LiveRun(inferencer, source, settings)
         signal = run()
         for sentence in run.failures:
-            print(f"error: {sentence}", file=sys.stderr)
+            tell(f"error: {sentence}")
         if signal or run.failures:
             raise SystemExit(128 + signal if signal else 1)
 

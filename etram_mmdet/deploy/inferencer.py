@@ -247,8 +247,8 @@ class Inferencer(ImageDetector):
         step_us = min(STEP_US, self.window_us)
         say(
             "the checkpoint does not state the time from window to window in its training; assumed "
-            f"{step_us / 1000:g} ms. State another with step_us=... of EventInferencer or "
-            "--step-ms of tools/detect.py",
+            f"{step_us / 1000:g} ms. State another with step_us=... of EventInferencer or with "
+            "--step-ms",
             logging.WARNING,
         )
         return step_us

@@ -20,5 +20,14 @@ def say(sentence: str, level: int = logging.INFO) -> None:
         print_log(sentence, "current", level)
     else:
         prefix = f"{logging.getLevelName(level)} " if level >= logging.WARNING else ""
-        with suppress(OSError):  # a closed terminal or a full disk of a log ends no program
-            print(f"{prefix}{sentence}", file=sys.stderr, flush=True)
+        tell(f"{prefix}{sentence}")
+
+
+def tell(line: str) -> None:
+    """Print a line to stderr. A closed terminal or the full disk of a log ends no program.
+
+    Args:
+        line: the message.
+    """
+    with suppress(OSError):
+        print(line, file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -17,9 +18,24 @@ import numpy as np
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
+# What it does by itself besides showing a page: updates, reports, offers to a new user.
+QUIET = (
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+)
+
+
+@cache
 def find_browser() -> str | None:
-    """Path of a Chromium; None if none is installed."""
-    return next(filter(None, map(shutil.which, NAMES)), None)
+    """Path of a Chromium that starts; None if none is installed."""
+    return next(filter(_starts, filter(None, map(shutil.which, NAMES))), None)
+
+
+def _starts(path: str) -> bool:
+    return not subprocess.run([path, "--version"], capture_output=True, timeout=60).returncode
 
 
 class Browser:
@@ -33,7 +49,7 @@ class Browser:
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
         flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
-        flags += ["--remote-debugging-pipe", f"--user-data-dir={folder}"]
+        flags += [*QUIET, "--remote-debugging-pipe", f"--user-data-dir={folder}"]
         self._process = subprocess.Popen(
             # the protocol has its messages on the descriptors 3 and 4
             [

@@ -9,6 +9,7 @@ Python are left to torchrun, to commands with a PYTHONPATH and to the test of --
 from __future__ import annotations
 
 import atexit
+import io
 import multiprocessing
 import os
 import runpy
@@ -158,7 +159,10 @@ def _main(words: list[str], env: dict[str, str], output: str, folder: str) -> No
     with open(output, "wb", buffering=0) as file, open(os.devnull, "rb") as nothing:
         for target, source in ((0, nothing), (1, file), (2, file)):
             os.dup2(source.fileno(), target)
-    sys.stdout, sys.stderr = (open(fd, "w", buffering=1, closefd=False) for fd in (1, 2))
+    sys.stdout = open(1, "w", buffering=1, closefd=False)
+    # without a buffer: multiprocessing would fail at the end on what a closed terminal did not take
+    raw = open(2, "wb", buffering=0, closefd=False)
+    sys.stderr = io.TextIOWrapper(raw, write_through=True)
     become(env, folder)
     tool = os.path.join(folder, words[0])
     sys.argv = words

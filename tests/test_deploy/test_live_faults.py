@@ -18,9 +18,11 @@ from etram_mmdet.deploy.live.reader import Reader
 from etram_mmdet.deploy.live.recorder import Recorder
 from etram_mmdet.deploy.live.report import Report
 from etram_mmdet.deploy.live.run import LiveRun, LiveSettings
+from etram_mmdet.deploy.live.settings import unused_names
 from etram_mmdet.deploy.live.windower import Windower
-from etram_mmdet.deploy.sources import RawBytes, Replay
+from etram_mmdet.deploy.sources import GrowingFolder, RawBytes, Replay
 from etram_mmdet.evaluation.results import Boxes
+from etram_mmdet.events.formats import open_recording
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.live import HW, STEP_US, Clock, Packets, SlowDetector, packet, wait_until
 
@@ -155,7 +157,7 @@ class Asked(Packets):
     @property
     def dropped(self):
         self.threads |= {threading.current_thread().name}
-        return {"events_of_a_kind": 3}
+        return {"events_of_a_kind": 3, "bytes_of_garbage": 4}
 
 
 def test_only_the_thread_that_reads_calls_the_source(capsys):
@@ -163,7 +165,8 @@ def test_only_the_thread_that_reads_calls_the_source(capsys):
     LiveRun(SlowDetector(Clock(), 0), source, LiveSettings(report_s=1e-9))()
     assert source.threads == {"reader"}
     printed = capsys.readouterr()
-    assert "dropped events: 3 events_of_a_kind" in printed.out and "3 dropped" in printed.err
+    assert "dropped: 3 events_of_a_kind, 4 bytes_of_garbage\n" in printed.out
+    assert " 3 dropped" in printed.err  # events only
 
 
 def seen(t_us: int = 50_000, rows: int = 0) -> LiveWindow:
@@ -217,12 +220,16 @@ def test_a_closed_terminal_ends_that_output_only(tmp_path, told, monkeypatch):
     outputs.write(seen(rows=1))
     outputs.close()
     assert (tmp_path / "a.jsonl").read_text().count("\n") == 2
-    assert len(told) == 1 and told[0].startswith("standard output: cannot be written: Broken pipe")
+    assert len(told) == 1 and told[0].startswith(
+        "standard output: the program that read it has ended"
+    )
 
 
 def test_a_wrong_name_is_refused_before_a_file_is_overwritten(tmp_path):
     table = tmp_path / "a.csv"
     table.write_text("of an earlier run")
+    with pytest.raises(InputError, match=r"--out .*a\.csv: exists already; name another file"):
+        Outputs([str(table)], None)
     for names, message in (
         ([str(table), "b.txt"], "b.txt: expected - for the terminal"),
         ([str(table), str(table)], "was named twice"),
@@ -230,6 +237,52 @@ def test_a_wrong_name_is_refused_before_a_file_is_overwritten(tmp_path):
         with pytest.raises(InputError, match=message):
             Outputs(names, None)
     assert table.read_text() == "of an earlier run"
+
+
+def test_the_same_command_again_writes_numbered_files(tmp_path, monkeypatch):
+    """After a kill or a full disk, nothing that was recorded or found is overwritten."""
+    said = []
+    monkeypatch.setattr("etram_mmdet.deploy.live.settings.say", said.append)
+    out = ["-", f"{tmp_path}/a.jsonl", f"{tmp_path}/a.csv", f"{tmp_path}/film.mp4"]
+    settings = LiveSettings(out=out[:3], record=tmp_path / "all.raw")
+    for run in range(3):
+        source = Packets([packet(10), packet(STEP_US * (run + 1) + 1)])
+        assert LiveRun(SlowDetector(Clock(), 0), source, settings)() == 0
+    names = ["a.csv", "a.jsonl", "all.raw"]
+    numbered = [name.replace(".", f"{number}.") for name in names for number in ("", "_2", "_3")]
+    assert sorted(each.name for each in tmp_path.iterdir()) == sorted(numbered)
+    for run, number in enumerate(("", "_2", "_3")):
+        windows = (tmp_path / f"a{number}.jsonl").read_text().count("\n")
+        assert windows == run + 1
+        with open_recording(tmp_path / f"all{number}.raw") as opened:
+            assert opened.t_last_us == STEP_US * (run + 1) + 1
+    assert said[1] == "files of an earlier run are kept; this run writes " + ", ".join(
+        f"{tmp_path}/{name}" for name in ("a_3.jsonl", "a_3.csv", "all_3.raw")
+    )
+    # one film of the second run alone gives all files of the next run the same number
+    (tmp_path / "film_2.mp4").touch()
+    (tmp_path / "b.csv").touch()
+    again = unused_names(LiveSettings(out=[f"{tmp_path}/b.csv", out[3]], record=None))
+    assert again.out == [f"{tmp_path}/b_3.csv", f"{tmp_path}/film_3.mp4"]
+
+
+def test_a_named_pipe_is_written_to_as_it_is(tmp_path):
+    os.mkfifo(tmp_path / "boxes.csv")
+    settings = LiveSettings(out=[str(tmp_path / "boxes.csv")])
+    reader = os.open(tmp_path / "boxes.csv", os.O_RDONLY | os.O_NONBLOCK)
+    LiveRun(SlowDetector(Clock(), 0), Packets([packet(1)]), settings)()
+    assert os.read(reader, 1000).startswith(b"t_us,")
+    os.close(reader)
+
+
+def test_a_recording_into_the_folder_that_is_read_is_refused(tmp_path):
+    class Folder(Packets):
+        folder = GrowingFolder(tmp_path).folder
+
+    settings = LiveSettings(record=tmp_path / "all.raw")
+    with pytest.raises(InputError, match=r"all.raw: lies in the folder that is the source; name"):
+        LiveRun(SlowDetector(Clock(), 0), Folder([packet(1)]), settings)()
+    assert not (tmp_path / "all.raw").exists()
 
 
 def test_the_source_is_not_overwritten(tmp_path):

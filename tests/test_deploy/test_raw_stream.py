@@ -9,7 +9,14 @@ from etram_mmdet.deploy.sources.intake import joined
 from etram_mmdet.deploy.sources.raw_stream import RawStream
 from etram_mmdet.events.formats import open_recording
 from etram_mmdet.utils.errors import InputError
-from tests.helpers.encoders import evt3_words, write_evt2, write_evt3, write_evt21, write_raw
+from tests.helpers.encoders import (
+    evt2_words,
+    evt3_words,
+    write_evt2,
+    write_evt3,
+    write_evt21,
+    write_raw,
+)
 from tests.helpers.raw import HEIGHT, WIDTH, make_events
 
 WRITERS = {"2.0": write_evt2, "2.1": write_evt21, "3.0": write_evt3}
@@ -133,6 +140,75 @@ def test_time_is_known_while_no_event_comes():
     assert stream.reached_us == (999 << 12) - 5000
 
 
+def garbage_of(kind: str, num_bytes: int) -> bytes:
+    if kind == "random":
+        return np.random.default_rng(num_bytes).bytes(num_bytes)
+    return (b"WARNING: the camera is hot, 81 degrees\n" * num_bytes)[:num_bytes]
+
+
+def rows_of(events) -> set[tuple[int, ...]]:
+    return set(zip(*(events[name].tolist() for name in "txyp"), strict=True))
+
+
+@pytest.mark.parametrize("version", WRITERS)
+@pytest.mark.parametrize("kind", ["random", "text"])
+@pytest.mark.parametrize("num_bytes", [160, 4001, 50_002])
+@pytest.mark.parametrize("size", [1 << 20, 4999])
+def test_events_before_and_after_garbage_are_kept(tmp_path, version, kind, num_bytes, size):
+    """Also within one piece, and if the garbage is no whole number of words long."""
+    before = make_events(num=2000, start_us=2_000_000)
+    after = make_events(num=2000, start_us=2_400_000, seed=1)
+    parts = []
+    for events in (before, after):
+        parts.append(WRITERS[version](tmp_path / "a.raw", events).read_bytes())
+    body = parts[1].partition(HEADER_END)[2]
+    garbage = garbage_of(kind, num_bytes)
+    found, stream = streamed(parts[0] + garbage + body, size)
+    kept = rows_of(found._asdict())
+    assert rows_of(before) | rows_of(after) <= kept
+    # what passes for events by chance: a few words at the edges of the garbage
+    num_false = len(kept) - len(rows_of(before) | rows_of(after))
+    assert num_false <= 5
+    lost = stream.dropped.pop("bytes_of_garbage")
+    assert num_bytes - 40 <= lost <= num_bytes
+    assert stream.dropped.keys() <= {"bytes_of_garbage", "events_out_of_frame", "time_high_gaps"}
+
+
+def test_events_whose_row_was_lost_are_dropped_and_counted():
+    """In EVT 3.0 a row and a time hold until the next ones come."""
+    words = evt3_words(make_events(num=3000, start_us=2_000_000))
+    highs = np.flatnonzero(words >> 12 == 8)
+    lost_row = words[highs[20] + 1 :][words[highs[20] + 1 :] >> 12 != 0]
+    cut = np.concatenate([words[: highs[10]], words[highs[20] : highs[20] + 1], lost_row])
+    place = 2 * highs[10]
+    data = cut.tobytes()
+    header = f"% evt 3.0\n% geometry {WIDTH}x{HEIGHT}\n% end\n".encode()
+    found, stream = streamed(header + data[:place] + garbage_of("random", 500) + data[place:], 999)
+    num_after = np.count_nonzero(lost_row >> 12 == 2)
+    assert stream.dropped["events_after_garbage"] == num_after
+    assert len(found.t) == 3000 - num_after - np.count_nonzero(
+        words[highs[10] : highs[20]] >> 12 == 2
+    )
+
+
+def test_damage_is_no_garbage(tmp_path):
+    """Single words that cannot be are passed over, as in a file."""
+    words = evt3_words(make_events(start_us=2_000_000))
+    words = np.insert(words, np.arange(100, len(words), 100), 0xB123)
+    path = write_raw(tmp_path / "a.raw", words, "3.0")
+    found, stream = streamed(path.read_bytes(), 777)
+    assert_same(found, path)
+    assert stream.dropped == {}
+
+
+def test_a_clock_that_begins_again_behind_garbage_is_followed():
+    times = [make_events(num=2000, start_us=start) for start in (9_000_000, 2_000_000)]
+    parts = [evt3_words(events).tobytes() for events in times]
+    header = f"% evt 3.0\n% geometry {WIDTH}x{HEIGHT}\n% end\n".encode()
+    found, stream = streamed(header + parts[0] + garbage_of("text", 3001) + parts[1], 4096)
+    assert len(found.t) >= 3980 and stream.intake.num_restarts == 1
+
+
 RANDOM = np.random.default_rng(0).bytes(1 << 18)
 GARBAGE = {
     "random": (RANDOM, f"begins with {RANDOM[:8]!r}"),
@@ -144,7 +220,15 @@ GARBAGE = {
     "EVT 4": (b"% evt 4.0\n% end\n" + RANDOM, "EVT 4.0; expected EVT 2.0, 2.1 or 3.0"),
     "no encoding": (b"% date 2026\n% end\n" + RANDOM, "no line '% evt"),
     "large sensor": (b"% evt 3.0\n% geometry 90000x9\n% end\n", "90000x9"),
-    "header, then random": (b"% evt 3.0\n% end\n" + RANDOM, "cannot be used"),
+    "header, then random": (b"% evt 3.0\n% end\n" + RANDOM, "bytes in a row cannot be used"),
+    "much garbage between": (
+        b"% evt 2.0\n% end\n"
+        + b"".join(
+            evt2_words(make_events(num=500, start_us=500_000 * k)).tobytes() + RANDOM[:9000]
+            for k in range(99)
+        ),
+        "bytes cannot be used; what it sends is damaged",
+    ),
     "header, then zeros": (b"% evt 3.0\n% end\n" + bytes(1 << 22), "words without a time"),
 }
 

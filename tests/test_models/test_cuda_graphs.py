@@ -5,6 +5,8 @@ Without a GPU a stand-in repeats the captured function on the captured tensors, 
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import pytest
 import torch
 
@@ -107,6 +109,44 @@ def test_the_oldest_graph_makes_room():
         (one,), _ = network(torch.zeros(size), ())
         assert torch.equal(one, torch.ones(size))
     assert captures.number == MOST_GRAPHS + 2
+
+
+class OnSecondGpu(torch.Tensor):
+    """Lies in the memory of the processor and says that it lies on the second GPU."""
+
+    is_cuda = True
+    device = torch.device("cuda", 1)
+
+
+def test_captures_and_replays_happen_on_the_gpu_of_the_network(monkeypatch):
+    current = [0]  # the last one is the current GPU
+    used = []
+
+    @contextmanager
+    def device(index):
+        current.append(current[-1] if index < 0 else index)
+        yield
+        current.pop()
+
+    class Noting(Captures):
+        def __call__(self, function):
+            used.append(("capture", current[-1]))
+            outputs, replay = super().__call__(function)
+
+            def noted():
+                used.append(("replay", current[-1]))
+                replay()
+
+            return outputs, noted
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    network = GraphedNetwork(lambda x, states: ([x + 1], states), Noting())
+    for kind, index in ((OnSecondGpu, 1), (torch.Tensor, 0)):
+        used.clear()
+        for _ in range(2):
+            network(torch.zeros(index + 1).as_subclass(kind), ())
+        assert used == [("capture", index), ("replay", index), ("replay", index)]
+        assert current == [0]
 
 
 def test_a_cpu_refuses_graphs_in_a_sentence(model):

@@ -12,18 +12,19 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 from etram_mmdet.deploy.box_table import COLUMNS, rows_of
 from etram_mmdet.deploy.inferencer import Inferencer, Window
 from etram_mmdet.deploy.live.loop import LiveWindow
+from etram_mmdet.deploy.live.names import create
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_writable, os_errors
 from etram_mmdet.utils.notices import say
 from etram_mmdet.utils.text import first_line
 
 TERMINAL = "-"
+_SUFFIXES = (".jsonl", ".csv", ".mp4")
 
 
 class Output(ABC):
@@ -52,28 +53,43 @@ class Terminal(Output):
         if len(boxes):
             found = zip(boxes.names, boxes.scores, strict=True)
             text = ", ".join(f"{name} {score:.2f}" for name, score in found)
-            try:
-                with os_errors(Path("standard output"), "written"):
-                    print(f"{seen.window.t_us / 1e6:.3f} s  {text}", flush=True)
-            except InputError:
-                # Python writes what is left when it ends, and would fail once more
-                sys.stdout = open(os.devnull, "w")
-                raise
+            print_line(f"{seen.window.t_us / 1e6:.3f} s  {text}")
+
+
+def print_line(line: str) -> None:
+    """Print a line to standard output at once.
+
+    Args:
+        line: the line.
+
+    Raises:
+        InputError: it cannot be written; nothing can be printed from then on.
+    """
+    try:
+        with os_errors(Path("standard output"), "written"):
+            print(line, flush=True)
+    except InputError as error:
+        # Python writes what is left when it ends, and would fail once more
+        sys.stdout = open(os.devnull, "w")
+        if isinstance(error.__cause__, BrokenPipeError):
+            raise InputError(
+                "standard output: the program that read it has ended; leave --out - out, or let "
+                "that program read to the end"
+            ) from error
+        raise
 
 
 class _TextFile(Output):
     """A text file of whole lines, also when the program is killed or the disk is full.
 
     Args:
-        path: file; what it held is overwritten.
+        path: new file, or a pipe.
         head: its first line. Default: none.
     """
 
     def __init__(self, path: Path, head: str = "") -> None:
         self.path = path
-        with os_errors(path, "written"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = path.open("wb", buffering=0)
+        self._file = create(path, "--out")
         self._size_bytes = 0
         try:
             self._write(head)
@@ -118,7 +134,7 @@ class Csv(_TextFile):
     """The table of ``tools/detect.py --out FILE.csv``.
 
     Args:
-        path: file; what it held is overwritten.
+        path: new file, or a pipe.
     """
 
     def __init__(self, path: Path) -> None:
@@ -221,9 +237,10 @@ class Outputs:
     def __init__(self, names: list[str], inferencer: Inferencer) -> None:
         self.failures: list[str] = []
         self._outputs: list[Output] = []
+        check_names(names)
         try:
-            for open_output in _openers(names, inferencer):
-                self._outputs.append(open_output())
+            for name in names:
+                self._outputs.append(_opened(name, inferencer))
         except BaseException:
             self.close()
             raise
@@ -288,25 +305,29 @@ def _identity(name: str) -> str | Path:
     return name if name == TERMINAL else Path(name).resolve()
 
 
-def _openers(names: list[str], inferencer: Inferencer) -> list[Callable[[], Output]]:
-    """A function for each name that opens the output; all names are right then.
+def check_names(names: list[str]) -> None:
+    """Refuse names of outputs that are mistyped, before a file is made.
 
-    So a mistyped name is refused before another file is overwritten.
+    Args:
+        names: as for :class:`Outputs`.
+
+    Raises:
+        InputError: a name has another suffix, or comes twice.
     """
-    kinds = {
-        ".jsonl": JsonLines,
-        ".csv": Csv,
-        ".mp4": lambda path: Film(path, inferencer),
-    }
-    openers = []
     for name in names:
-        path = Path(name)
         if [_identity(each) for each in names].count(_identity(name)) > 1:
             raise InputError(f"--out {name}: was named twice; name every output once")
-        if name != TERMINAL and path.suffix not in kinds:
+        if name != TERMINAL and Path(name).suffix not in _SUFFIXES:
             raise InputError(
                 f"--out {name}: expected {TERMINAL} for the terminal, or a name that ends in one "
-                f"of {', '.join(kinds)}"
+                f"of {', '.join(_SUFFIXES)}"
             )
-        openers.append(Terminal if name == TERMINAL else partial(kinds[path.suffix], path))
-    return openers
+
+
+def _opened(name: str, inferencer: Inferencer) -> Output:
+    path = Path(name)
+    if name == TERMINAL:
+        return Terminal()
+    if path.suffix == ".mp4":
+        return Film(path, inferencer)
+    return Csv(path) if path.suffix == ".csv" else JsonLines(path)

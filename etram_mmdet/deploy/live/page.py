@@ -13,8 +13,12 @@ PAGE = """<!doctype html>
   #note.live { color: #7ee08a }
   canvas { display: block; margin: 0 auto; border: 1px solid #2c313c }
   canvas.old { opacity: .45 }
-  dl { display: flex; flex-wrap: wrap; gap: 4px 28px; margin: 10px 0 0 }
-  dt { color: #8b93a3; font-size: 13px }
+  dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(108px, 1fr)); gap: 6px 8px;
+       margin: 10px 0 0;
+       grid-auto-flow: dense }
+  dl .long { grid-column: span 3 }
+  @media (min-width: 700px) { dl .long { grid-column: span 4 } }
+  dt { color: #8b93a3; font-size: 12px; white-space: nowrap }
   dd { margin: 0; font-variant-numeric: tabular-nums }
 </style>
 <p id="note">waiting for the first window</p>
@@ -36,10 +40,11 @@ function fit() {  // as large as the window allows, in pixels of the screen, so 
   const border = 2, others = document.body.offsetHeight - view.offsetHeight;
   const wide = document.body.clientWidth - 32 - border;
   const high = Math.max(window.innerHeight - others - border, 200);
-  const side = Math.min(wide, high * shown.width / shown.height);
-  const sharp = window.devicePixelRatio || 1, ratio = shown.height / shown.width;
-  view.style.width = `${side}px`; view.style.height = `${side * ratio}px`;
-  view.width = Math.round(side * sharp); view.height = Math.round(side * ratio * sharp);
+  let side = Math.floor(Math.min(wide, high * shown.width / shown.height));
+  side -= (wide - side) % 2;  // a whole pixel on the left, so that lines are sharp
+  const sharp = window.devicePixelRatio || 1, tall = Math.round(side * shown.height / shown.width);
+  view.style.width = `${side}px`; view.style.height = `${tall}px`;
+  view.width = Math.round(side * sharp); view.height = Math.round(tall * sharp);
   pen.setTransform(sharp, 0, 0, sharp, 0, 0);
   return side;
 }
@@ -73,7 +78,8 @@ function list(numbers) {
   counts.replaceChildren(...Object.entries(numbers).map(([name, value]) => {
     const entry = document.createElement("div"), dt = document.createElement("dt");
     const dd = document.createElement("dd");
-    dt.textContent = name; dd.textContent = value; entry.append(dt, dd); return entry;
+    dt.textContent = name; dd.textContent = value; entry.append(dt, dd);
+    entry.className = value.length > 20 ? "long" : ""; return entry;
   }));
 }
 

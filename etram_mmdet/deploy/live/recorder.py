@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numba import njit
 
+from etram_mmdet.deploy.live.names import create
 from etram_mmdet.events.recording import Events
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import because, os_errors
@@ -58,14 +59,7 @@ class Recorder:
                 f"--record {path}: a sensor of {width}x{height} pixels, but EVT 2.0 holds sides of "
                 f"at most {MAX_SIDE_PX}; leave --record out"
             )
-        with os_errors(path, "written"):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                self._file = path.open("xb", buffering=0)
-            except FileExistsError as error:
-                raise InputError(
-                    f"--record {path}: exists already; name another file, or remove it"
-                ) from error
+        self._file = create(path, "--record")
         header = f"% evt 2.0\n% format EVT2;height={height};width={width}\n"
         header += f"% geometry {width}x{height}\n% end\n"
         self._high = np.full(1, -1, np.int64)  # upper part of the last time

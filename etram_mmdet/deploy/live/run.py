@@ -2,54 +2,31 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from etram_mmdet.deploy.inferencer import Inferencer
-from etram_mmdet.deploy.live import IN_ORDER, NEWEST
+from etram_mmdet.deploy.live import NEWEST
+from etram_mmdet.deploy.live.addresses import is_any
 from etram_mmdet.deploy.live.backlog import backlog_for
 from etram_mmdet.deploy.live.loop import follow
-from etram_mmdet.deploy.live.outputs import Output, Outputs
+from etram_mmdet.deploy.live.outputs import Output, Outputs, check_names, print_line
 from etram_mmdet.deploy.live.reader import Reader
 from etram_mmdet.deploy.live.recorder import Recorder, encode_evt2
 from etram_mmdet.deploy.live.report import Report
+from etram_mmdet.deploy.live.settings import LiveSettings, unused_names
 from etram_mmdet.deploy.sources.base import Source
 from etram_mmdet.events.recording import Events
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.interruption import noted_stop
+from etram_mmdet.utils.notices import tell
 
-
-@dataclass
-class LiveSettings:
-    """How a live run works.
-
-    Args:
-        policy: ``in-order`` or ``newest``, see :func:`follow`. Default: in-order.
-        out: names of outputs, see :class:`Outputs`. Default: none.
-        record: RAW file that gets all events. Default: none.
-        buffer_bytes: size of the buffer file in which events of a camera wait. Default: 1 GB.
-        buffer_folder: where it is made. Default: the system's folder for temporary files.
-        silence_s: seconds without an event after which a warning is printed. Default: 5.
-        report_s: seconds between two lines of counts. Default: 5.
-        web_port: port of the web page. Default: no page.
-        web_host: address of the web page. Default: 127.0.0.1.
-    """
-
-    policy: str = IN_ORDER
-    out: list[str] = field(default_factory=list)
-    record: Path | None = None
-    buffer_bytes: int = 1_000_000_000
-    buffer_folder: Path | None = None
-    silence_s: float = 5.0
-    report_s: float = 5.0
-    web_port: int | None = None
-    web_host: str = "127.0.0.1"
+# Starts of reasons that count something else than events.
+_NO_EVENTS = ("bytes_", "time_", "usb_")
 
 
 class LiveRun:
@@ -100,8 +77,7 @@ class LiveRun:
                 self._reader.stop()
                 outputs.close()
         self._tell()
-        with suppress(OSError):
-            self._tell_losses()
+        self._tell_losses()
         self.failures = outputs.failures + ([self._recorder.failure] if self._recorder else [])
         self.failures = [sentence for sentence in self.failures if sentence]
         if self._reader.error is not None and not stop.number:
@@ -111,10 +87,11 @@ class LiveRun:
     def _open(self) -> Outputs:
         """Open everything, or nothing. What may be refused comes before files are overwritten."""
         with ExitStack() as opened:
+            self._check_files()
             opened.callback(self._source.close)
             self._source.open()
             self._check_sensor()
-            self._check_files()
+            self._settings = unused_names(self._settings)
             hw = self._source.height, self._source.width
             self._open_reader(hw)
             if self._recorder is not None:
@@ -199,7 +176,10 @@ class LiveRun:
         from etram_mmdet.deploy.live.web import WebPage
 
         page = WebPage(settings.web_port, hw, self._inferencer, self.counts, settings.web_host)
-        print(f"page: {page.url}", file=sys.stderr, flush=True)
+        tell(f"page: {page.url}")
+        if is_any(settings.web_host):
+            urls = " ".join(page.network_urls) or "none, this machine is in no network"
+            tell(f"page for other machines: {urls}")
         return page
 
     def _check_sensor(self) -> None:
@@ -214,33 +194,47 @@ class LiveRun:
             )
 
     def _check_files(self) -> None:
+        check_names(self._settings.out)
         taken = {"the source itself": getattr(self._source, "path", None)}
         taken["the file of --record"] = self._settings.record
         for name in self._settings.out:
             for what, path in taken.items():
                 if isinstance(path, str | Path) and Path(name).resolve() == Path(path).resolve():
                     raise InputError(f"--out {name}: is {what}; name another file")
+        self._check_record()
+
+    def _check_record(self) -> None:
+        """A folder as the source would bring the events of its own recording again and again."""
+        record = self._settings.record
+        folder = getattr(self._source, "folder", None)
+        if record is None or not isinstance(folder, str | Path):
+            return
+        if record.resolve().parent == Path(folder).resolve():
+            raise InputError(
+                f"--record {record}: lies in the folder that is the source; name another folder"
+            )
 
     def _num_dropped(self) -> int:
-        return sum(self._reader.dropped.values()) + self._backlog.num_lost
+        lost = self._reader.dropped.items()
+        events = sum(number for what, number in lost if not what.startswith(_NO_EVENTS))
+        return events + self._backlog.num_lost
 
     def _tell(self) -> None:
         self._told_s = self._clock()
         lost = self._num_dropped()
-        with suppress(OSError):  # a full disk of a log ends no run
-            print(
-                f"{self.report}; {self._reader.num_events:,} events, {lost:,} dropped",
-                file=sys.stderr,
-                flush=True,
-            )
+        tell(f"{self.report}; {self._reader.num_events:,} events, {lost:,} dropped")
 
     def _tell_losses(self) -> None:
         lost = dict(self._reader.dropped)
         if self._backlog.num_lost:
             lost["no_room_in_buffer_file"] = self._backlog.num_lost
+        lines = []
         if lost:
-            print(f"dropped events: {', '.join(f'{n:,} {what}' for what, n in lost.items())}")
+            lines.append(f"dropped: {', '.join(f'{n:,} {what}' for what, n in lost.items())}")
         if self._reader.watchdog.num_silences:
-            print(f"silences of the source: {self._reader.watchdog.num_silences}")
+            lines.append(f"silences of the source: {self._reader.watchdog.num_silences}")
         if self._recorder is not None:
-            print(f"{self._settings.record}: {self._recorder.num_events:,} events recorded")
+            lines.append(f"{self._settings.record}: {self._recorder.num_events:,} events recorded")
+        with suppress(InputError):
+            for line in lines:
+                print_line(line)

@@ -25,7 +25,8 @@ class Source(ABC):
         height: rows of the sensor, in pixels; set by ``open`` at the latest.
         can_wait: True if the sender waits while nobody reads, as files and pipes do. False for a
             camera, which loses events then. Default: False.
-        dropped: number of events that the source left out so far, by reason. Default: none.
+        dropped: number of events that the source left out so far, by reason; of bytes, for reasons
+            that begin with ``bytes_``. Default: none.
         reached_us: time that the source's clock has reached, in microseconds: no event that follows
             is earlier. So windows end on time in a scene where nothing moves. Default: None, not
             known; then a window ends when a later event comes.

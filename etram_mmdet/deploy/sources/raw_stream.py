@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from etram_mmdet.deploy.sources.intake import Intake, joined
+from etram_mmdet.deploy.sources.raw_garbage import GarbageFilter, Piece
 from etram_mmdet.deploy.sources.raw_guess import (
     LEAST_GUESSED_BYTES,
     MOST_GUESSED_BYTES,
@@ -31,7 +32,8 @@ class RawDecoder:
     """Decodes RAW bytes in pieces of any length.
 
     The events are those that :class:`etram_mmdet.events.formats.raw.RawRecording` decodes from a
-    file of these bytes. The first ones come when eight times have come.
+    file of these bytes, but for garbage: :class:`GarbageFilter` leaves it out. The first ones come
+    when eight times have come.
 
     Args:
         name: of the source, for messages.
@@ -46,7 +48,10 @@ class RawDecoder:
         self.name = name
         self.sensor_px: tuple[int, int] | None = None
         self.size_is_assumed = False
-        self._rest = b""  # bytes that are not decoded yet
+        self._rest = b""  # bytes that are not judged yet
+        self._waiting: list[Piece] = []  # words before the first time is known
+        self._filter: GarbageFilter | None = None
+        self._num_unsure = 0  # events
         self._coding: Coding | None = None
         self._registers = np.zeros(evt.NUM_REGISTERS, np.int64)
         self._num_quiet = 0  # words since the last time or event
@@ -57,6 +62,8 @@ class RawDecoder:
         found = {
             "events_before_first_time": int(self._registers[evt.EVENTS_WITHOUT_TIME]),
             "time_high_gaps": int(self._registers[evt.TIME_HIGH_GAPS]),
+            "events_after_garbage": self._num_unsure,
+            "bytes_of_garbage": self._filter.num_bytes if self._filter else 0,
         }
         return {reason: count for reason, count in found.items() if count}
 
@@ -79,26 +86,52 @@ class RawDecoder:
         Raises:
             InputError: the bytes are of no known encoding.
         """
+        self.check()
         data = bytearray(self._rest + data)  # numba would compile its loops again for bytes
         if self._coding is None:
             data = data[self._begin(data, is_last) :]
-        self._rest = bytes(data)
         if self._coding is None:
+            self._rest = bytes(data)
             return NO_EVENTS
-        encoding, has_legacy_order = self._coding
-        num_words = len(data) // encoding.word.itemsize
-        words = encoding.split(np.frombuffer(data, encoding.word, num_words), has_legacy_order)
-        if not num_words or not (is_last or self._has_time(words)):
+        pieces, self._rest = self._filter(data, is_last)
+        self._wait(pieces)
+        if not self._waiting or not (is_last or self._has_time()):
             return NO_EVENTS
-        self._rest = self._rest[num_words * encoding.word.itemsize :]
-        events = encoding.decoded(words, self._registers)
-        self._refuse_garbage(words, len(events.t))
+        pieces = self._waiting
+        self._waiting = []
+        events = joined(*map(self._decoded, pieces))
+        self._refuse_garbage(pieces, len(events.t))
         return events
+
+    def check(self) -> None:
+        """Raise ``InputError`` if what came before was garbage, see :class:`GarbageFilter`."""
+        if self._filter is not None:
+            self._filter.check()
 
     @property
     def rest(self) -> bytes:
-        """Bytes that are not decoded yet."""
+        """Bytes at the end that are not decoded."""
         return self._rest
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing waits to be decoded."""
+        return not (self._rest or self._waiting)
+
+    def _wait(self, pieces: list[Piece]) -> None:
+        """Add words to those that wait; those of one stretch become one piece."""
+        for piece in pieces:
+            if self._waiting and not piece.num_unsure and not piece.follows_garbage:
+                piece = self._waiting.pop().with_more(piece.words)
+            self._waiting.append(piece)
+
+    def _decoded(self, piece: Piece) -> Events:
+        encoding = self._coding.encoding
+        if piece.num_unsure:
+            self._num_unsure += len(
+                encoding.decoded(piece.words[: piece.num_unsure], self._registers).t
+            )
+        return encoding.decoded(piece.words[piece.num_unsure :], self._registers)
 
     def _begin(self, data: bytearray, is_last: bool) -> int:
         """Find out the encoding from the first bytes; returns the length of the header."""
@@ -114,6 +147,7 @@ class RawDecoder:
         if coding is None:
             return 0
         self._coding = coding
+        self._filter = GarbageFilter(self.name, coding)
         self.sensor_px, self.size_is_assumed = sensor_of(header, coding.encoding)
         check_sensor(self.name, *self.sensor_px)
         return header.num_bytes
@@ -130,19 +164,24 @@ class RawDecoder:
             )
         return coding
 
-    def _has_time(self, words: np.ndarray) -> bool:
-        """Whether the first time is known, or can be found out from these words."""
-        if self._registers[evt.HAS_TIME] or len(words) >= _MOST_FIRST_WORDS:
+    def _has_time(self) -> bool:
+        """Whether the first time is known, or can be found out from the words that wait."""
+        if self._registers[evt.HAS_TIME]:
             return True
-        return self._num_times(words) >= _FIRST_TIMES
+        words = [piece.words for piece in self._waiting]
+        return (
+            sum(map(len, words)) >= _MOST_FIRST_WORDS
+            or sum(map(self._num_times, words)) >= _FIRST_TIMES
+        )
 
     def _num_times(self, words: np.ndarray) -> int:
         kinds = heads(words) >> self._coding.encoding.time_bits
         return np.count_nonzero(kinds == evt.TIME_HIGH_WORD)
 
-    def _refuse_garbage(self, words: np.ndarray, num_events: int) -> None:
-        is_quiet = not num_events and not self._num_times(words)
-        self._num_quiet = self._num_quiet + len(words) if is_quiet else 0
+    def _refuse_garbage(self, pieces: list[Piece], num_events: int) -> None:
+        words = [piece.words for piece in pieces]
+        is_quiet = not num_events and not any(map(self._num_times, words))
+        self._num_quiet = self._num_quiet + sum(map(len, words)) if is_quiet else 0
         if self._num_quiet > _MOST_QUIET_WORDS:
             raise InputError(
                 f"{self.name}: {self._num_quiet:,} words without a time or an event, {_EXPECTED}; "
@@ -204,7 +243,11 @@ class RawStream:
         return self._checked(self._decoder(data))
 
     def check(self) -> None:
-        """Raise ``InputError`` if what came before was garbage, see :meth:`Intake.check`."""
+        """Raise ``InputError`` if what came before was garbage.
+
+        See :meth:`Intake.check` and :meth:`GarbageFilter.check`.
+        """
+        self._decoder.check()
         if self.intake is not None:
             self.intake.check()
 
@@ -214,7 +257,7 @@ class RawStream:
         Raises:
             InputError: the bytes held no events.
         """
-        if self.intake is None and not self._decoder.rest:
+        if self.intake is None and self._decoder.is_empty:
             return NO_EVENTS
         events = self._checked(self._decoder(b"", is_last=True))
         self._num_cut = len(self._decoder.rest)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from etram_mmdet.utils import threads  # noqa: F401  before PyTorch is loaded
 from etram_mmdet.utils.machine_errors import sentence_of
+from etram_mmdet.utils.notices import tell
 
 # The name of a file may hold bytes that are no text; printing it must not end a tool.
 if hasattr(sys.stdout, "reconfigure"):
@@ -75,12 +76,12 @@ def exit_on_input_error(interrupted: str = "interrupted") -> Iterator[None]:
     except BaseException as error:
         signal = _interrupt_behind(error)
         if signal is not None:
-            print(interrupted, file=sys.stderr)
+            tell(interrupted)
             raise SystemExit(getattr(signal, "exit_status", 130)) from error
         sentence = sentence_of(error) if isinstance(error, Exception) else None
         if sentence is None:
             raise
-        print(f"error: {sentence}", file=sys.stderr)
+        tell(f"error: {sentence}")
         raise SystemExit(1) from error
 
 
