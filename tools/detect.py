@@ -90,16 +90,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from etram_mmdet.apis.domain_watch import DomainWatch
-    from etram_mmdet.apis.opened_model import opened_model
+    from etram_mmdet.apis.opened_model import inputs_of, opened_model
     from etram_mmdet.apis.results import Tally
     from etram_mmdet.deploy.window_times import start_on_grid
     from etram_mmdet.events.formats import open_recording
     from etram_mmdet.events.preprocessing.frame_times import clock_origin_us
-    from etram_mmdet.utils.files import check_writable
+    from etram_mmdet.utils.files import check_not_read, check_writable
     from etram_mmdet.utils.lazy import load
 
     with exit_on_input_error():
         check_writable(args.out)
+        check_not_read(args.out, [*inputs_of(args), args.labels])
         step_us = args.step_ms and round(args.step_ms * 1000)
         inferencer = opened_model(args, step_us)
         with open_recording(args.recording, **opening_of(args)) as recording:

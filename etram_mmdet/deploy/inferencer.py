@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,6 +60,10 @@ class Inferencer:
         step_us: microseconds from the end of one window to the end of the next. Default: the step
             of the training. If the model does not hold it: 50 ms, or the length of the window if
             that is shorter, and a warning.
+
+    Raises:
+        InputError: ``score_thr`` or ``step_us`` is out of range, or the operating points do not
+            fit the classes.
     """
 
     def __init__(
@@ -68,6 +73,7 @@ class Inferencer:
         operating_points: str | Path | None = None,
         step_us: int | None = None,
     ) -> None:
+        _check_options(score_thr, step_us)
         self.engine = engine
         self.description = engine.description
         self.classes = self.description.classes
@@ -181,7 +187,7 @@ class Inferencer:
         Returns:
             All detections that the network predicts, and the recurrent state after this image.
         """
-        (seen,), states = self.engine(image[None], states)
+        (seen,), states = self.engine(np.asarray(image)[None], states)
         return seen, states
 
     def sure(self, seen: Boxes, image: np.ndarray) -> Boxes:
@@ -359,3 +365,12 @@ class Inferencer:
         if tuned is None:
             return OperatingPoints.common(self.classes, SCORE_THR)
         return OperatingPoints.from_config(dict(tuned), self.classes)
+
+
+def _check_options(score_thr: float | None, step_us: int | None) -> None:
+    if score_thr is not None and not (isinstance(score_thr, Real) and 0 <= score_thr <= 1):
+        raise InputError(f"score_thr={score_thr!r}, expected a number from 0 to 1")
+    if step_us is not None and not (isinstance(step_us, Integral) and step_us >= 1):
+        raise InputError(
+            f"step_us={step_us!r}, expected a whole number of microseconds of at least 1"
+        )
