@@ -79,7 +79,7 @@ def parse_args() -> argparse.Namespace:
     args.config, args.checkpoint, args.recording = [None, *args.paths][-3:]
     if args.checkpoint.suffix == ".py":
         parser.error(f"{args.checkpoint} is a config, without weights; name a checkpoint after it")
-    check_positive(parser, args, "--step-ms")
+    check_positive(parser, args, "--step-ms", "--duration-s")
     if args.step_ms is not None and args.labels is not None:
         parser.error("--labels and --step-ms both choose the windows; leave one of them out")
     if args.out.suffix not in SINKS:

@@ -19,6 +19,7 @@ from etram_mmdet.utils.cli import (
     add_device,
     add_streaming,
     add_thresholds,
+    any_number,
     check_positive,
     exit_on_input_error,
     make_parser,
@@ -49,7 +50,7 @@ def parse_args() -> argparse.Namespace:
         metavar="ADDRESS",
         help="address of the page; 0.0.0.0 shows it to the whole network (default: %(default)s)",
     )
-    parser.add_argument("--speed", type=float, help="of a replay; inf: as fast as possible")
+    parser.add_argument("--speed", type=any_number, help="of a replay; inf: as fast as possible")
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"))
     parser.add_argument(
         "--buffer-mb",

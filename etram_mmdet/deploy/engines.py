@@ -97,7 +97,12 @@ class GraphEngine(Engine):
 
     def _check(self, frames: np.ndarray) -> None:
         description = self.description
-        expected = (description.batch or len(frames), *description.frame_shape)
+        if description.batch not in (None, len(frames)):
+            raise InputError(
+                f"frames of {len(frames)} streams, but the graph takes {description.batch} in "
+                "every call; export it with --batch free"
+            )
+        expected = (len(frames), *description.frame_shape)
         if frames.shape != expected or frames.dtype != description.frame_dtype:
             raise InputError(
                 f"frames of {frames.dtype} {frames.shape}, expected {description.frame_dtype} "

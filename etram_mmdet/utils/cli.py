@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import math
 import os
 import sys
 from collections.abc import Iterator, Sequence
@@ -33,12 +34,32 @@ PRECISIONS = ("float32", "bfloat16", "float16")  # precisions of inference by to
 def make_parser(doc: str) -> argparse.ArgumentParser:
     """A parser whose help begins with the docstring of the tool, with its line breaks.
 
+    Its options of ``type=float`` take finite numbers only; :func:`any_number` takes others, too.
+
     Args:
         doc: docstring of the tool.
     """
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.register("type", float, _finite)
+    return parser
+
+
+def any_number(text: str) -> float:
+    """Type of an option that may be ``inf``.
+
+    Args:
+        text: word of the command line.
+    """
+    return float(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"expected a finite number, got {text}")
+    return number
 
 
 def add_config(parser: argparse.ArgumentParser) -> None:

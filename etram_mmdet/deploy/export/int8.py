@@ -115,15 +115,24 @@ class _Inputs:
     """Inputs of the graph for each window of some recordings, as onnxruntime asks for them."""
 
     def __init__(self, engine: OnnxEngine, recordings: Sequence[str | Path]) -> None:
-        self._inputs = _inputs(engine, recordings)
+        self._inputs = calibration_inputs(engine, recordings)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._inputs, None)
 
 
-def _inputs(
+def calibration_inputs(
     engine: OnnxEngine, recordings: Sequence[str | Path]
 ) -> Iterator[dict[str, np.ndarray]]:
+    """Inputs of a graph, by name, for the first `WINDOWS` windows of each recording.
+
+    Args:
+        engine: the float32 graph, which gives the states.
+        recordings: recordings to follow.
+
+    Raises:
+        InputError: a recording cannot be read, comes from another sensor, or holds no window.
+    """
     inferencer = Inferencer(engine)
     names = ["frames", *(state.name for state in engine.description.states)]
     streams = engine.description.batch or 1  # all of them see the same
