@@ -21,8 +21,7 @@ from etram_mmdet.deploy.description import (
     sidecar_of,
 )
 from etram_mmdet.deploy.export import onnx_file
-from etram_mmdet.deploy.export.int8 import _inputs as calibration_inputs
-from etram_mmdet.deploy.export.int8 import check_recordings
+from etram_mmdet.deploy.export.int8 import calibration_inputs, check_recordings
 from etram_mmdet.deploy.onnx_metadata import SEAL_KEY, check_self_contained, sealed
 from etram_mmdet.deploy.runtime import EventInferencer
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
