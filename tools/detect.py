@@ -6,7 +6,7 @@ Reads a checkpoint, which carries its config (one that was trained with plugins 
 CONFIG, which names their module), or a file of tools/export.py, and a recording in any format that
 docs/data.md lists.
 Writes --out. Times are microseconds on the recording's clock. Boxes in a CSV file are in sensor
-pixels. A JSON file has the form of tools/test.py --out, for tools/evaluate.py: boxes in network
+pixels. A JSON file has the form of tools/test.py --out, without ground truth: boxes in network
 pixels that may reach beyond the frame. With --labels the boxes are those of tools/test.py, up to
 rounding, at every time that it evaluates.
 """

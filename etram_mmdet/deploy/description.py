@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass, field, fields
 from math import prod
 from pathlib import Path
 
-from etram_mmdet.deploy.description_checks import contradiction, wrong_entries
 from etram_mmdet.deploy.onnx_metadata import check_self_contained, read_metadata
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import write_json
@@ -196,6 +195,9 @@ def from_json(content: object, path: Path) -> Description:
         InputError: a field is missing, unknown, of another type or out of range, or two fields
             contradict each other.
     """
+    # It loads numba; a command line asks this module for its opsets only.
+    from etram_mmdet.deploy.description_checks import contradiction, wrong_entries
+
     if not isinstance(content, dict):
         raise InputError(f"{path}: its description is no dict; {_EXPORT_AGAIN}")
     version = content.get("format_version")
