@@ -14,8 +14,9 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
-from etram_mmdet.utils.cli import add_json, exit_on_input_error, make_parser
-from etram_mmdet.utils.files import write_json
+from etram_mmdet.utils.cli import add_json, check_positive, exit_on_input_error, make_parser
+from etram_mmdet.utils.errors import InputError
+from etram_mmdet.utils.files import check_not_read, write_json
 
 
 def parse_args() -> argparse.Namespace:
@@ -54,7 +55,29 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--no-start", action="store_true", help="do not time new processes")
     add_json(parser)
-    return parser.parse_args()
+    args = parser.parse_args()
+    check_positive(parser, args, "--windows")
+    if min(args.streams) < 1:
+        parser.error(f"--streams {min(args.streams)}: expected numbers from 1")
+    if not 0 <= args.score_thr <= 1:
+        parser.error(f"--score-thr {args.score_thr}: expected a number from 0 to 1")
+    return args
+
+
+def installed_backends() -> list[str]:
+    backends = [name for name, module in _MODULES.items() if is_installed(module)]
+    if not backends:
+        raise InputError(
+            "no program that runs exported graphs is installed; pip install onnxruntime"
+        )
+    return backends
+
+
+def is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ValueError:  # somebody hides it
+        return False
 
 
 def main() -> None:
@@ -69,14 +92,17 @@ def main() -> None:
         sparse_frames,
     )
     from etram_mmdet.apis.inference import TorchEngine
+    from etram_mmdet.deploy.description import sidecar_of
     from etram_mmdet.engine.checkpoints.opening import init_detector
     from etram_mmdet.utils.environment import machine
     from etram_mmdet.utils.text import table
 
     with exit_on_input_error():
+        if args.json:
+            check_not_read(args.json, [*args.graphs, *map(sidecar_of, args.graphs)])
         detector = init_detector(args.checkpoint, device="cpu")
         detector.bbox_head.test_cfg.score_thr = args.score_thr
-        backends = [name for name in ("onnx", "openvino") if find_spec(_MODULES[name])]
+        backends = installed_backends()
         graphs = graph_engines(args.graphs, backends, args.score_thr)
         engines = {BASELINE: TorchEngine(detector)}
         if args.fuse:

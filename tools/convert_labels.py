@@ -153,6 +153,9 @@ def convert(args: argparse.Namespace) -> None:
         write_labels,
     )
     from etram_mmdet.events.label_formats.label_table import interpolated, resized
+    from etram_mmdet.utils.files import check_not_read
+
+    check_not_read(args.target, [args.source, args.recording, args.frame_times])
 
     reader = (
         label_format(args.source_format) if args.source_format else find_label_format(args.source)

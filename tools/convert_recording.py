@@ -54,10 +54,12 @@ def main() -> None:
 
     from etram_mmdet.events.formats import open_recording
     from etram_mmdet.events.formats.writing import Part, write_recording
+    from etram_mmdet.utils.files import check_not_read
 
     start_us, stop_us = (s if s is None else round(s * 1e6) for s in (args.start_s, args.stop_s))
     part = Part(start_us, stop_us, args.crop and tuple(args.crop), args.from_zero)
     with exit_on_input_error(), open_recording(args.source, **opening_of(args)) as recording:
+        check_not_read(args.target, [args.source])
         first_us, last_us = part.span_us(recording)
         seconds = math.ceil((last_us - first_us + 1) / 1e6)
         count = write_recording(

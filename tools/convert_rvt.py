@@ -10,6 +10,7 @@ Writes OUT with the weights and the config, so that tools/test.py OUT.pth needs 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from etram_mmdet.utils.cli import exit_on_input_error, make_parser
@@ -79,8 +80,10 @@ def main() -> None:
     from etram_mmdet.engine.config.load import load_config
     from etram_mmdet.engine.runner.divergence import check_finite
     from etram_mmdet.models.building import build_detector
+    from etram_mmdet.utils.files import check_not_read
 
     with exit_on_input_error():
+        check_not_read(Path(args.target), [Path(args.source)])
         cfg = load_config(args.config, args.cfg_options)
         weights = from_rvt(load_foreign_weights(args.source), build_detector(cfg))
         check_finite(weights, args.source)

@@ -6,7 +6,7 @@ Reads a checkpoint, which carries its config (one that was trained with plugins 
 CONFIG, which names their module), or a file of tools/export.py, and a recording in any format that
 docs/data.md lists.
 Writes --out. Times are microseconds on the recording's clock. Boxes in a CSV file are in sensor
-pixels. A JSON file has the form of tools/test.py --out, for tools/evaluate.py: boxes in network
+pixels. A JSON file has the form of tools/test.py --out, without ground truth: boxes in network
 pixels that may reach beyond the frame. With --labels the boxes are those of tools/test.py, up to
 rounding, at every time that it evaluates.
 """
@@ -71,7 +71,7 @@ def parse_args() -> argparse.Namespace:
     args.config, args.checkpoint, args.recording = [None, *args.paths][-3:]
     if args.checkpoint.suffix == ".py":
         parser.error(f"{args.checkpoint} is a config, without weights; name a checkpoint after it")
-    check_positive(parser, args, "--step-ms")
+    check_positive(parser, args, "--step-ms", "--duration-s")
     if args.step_ms is not None and args.labels is not None:
         parser.error("--labels and --step-ms both choose the windows; leave one of them out")
     if args.out.suffix not in SINKS:
@@ -82,16 +82,17 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from etram_mmdet.apis.domain_watch import DomainWatch
-    from etram_mmdet.apis.opened_model import opened_model
+    from etram_mmdet.apis.opened_model import inputs_of, opened_model
     from etram_mmdet.apis.results import Tally
     from etram_mmdet.deploy.window_times import start_on_grid
     from etram_mmdet.events.formats import open_recording
     from etram_mmdet.events.preprocessing.frame_times import clock_origin_us
-    from etram_mmdet.utils.files import check_writable
+    from etram_mmdet.utils.files import check_not_read, check_writable
     from etram_mmdet.utils.lazy import load
 
     with exit_on_input_error():
         check_writable(args.out)
+        check_not_read(args.out, [*inputs_of(args), args.labels])
         step_us = args.step_ms and round(args.step_ms * 1000)
         inferencer = opened_model(args, step_us)
         with open_recording(args.recording, **opening_of(args)) as recording:

@@ -62,6 +62,11 @@ def frames_of(
     saved = load_predictions(args.predictions, with_truth=args.config is None)
     check_may_judge(saved, protocols, args.predictions)
     if args.config is None:
+        if not any(len(frame.truth) or len(frame.ignored) for frame in saved.frames):
+            raise InputError(
+                f"{args.predictions}: holds no box of ground truth (tools/detect.py writes none); "
+                "name a config whose data hold the labels of these frames: --config CONFIG"
+            )
         return saved.frames, saved.classes
     return with_data(saved, args)
 

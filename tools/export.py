@@ -16,10 +16,17 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from etram_mmdet.deploy.description import OPSET, OPSETS
 from etram_mmdet.utils.cli import exit_on_input_error, make_parser
 from etram_mmdet.utils.cli.config import add_cfg_options
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from etram_mmdet.deploy.description import Description
 
 
 def parse_args() -> argparse.Namespace:
@@ -79,29 +86,46 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def export(args: argparse.Namespace, detector: nn.Module, path: Path | None = None) -> Description:
+    from etram_mmdet.deploy.export.onnx_file import export_detector
+
+    return export_detector(
+        detector,
+        path or args.out,
+        sensor_px=args.sensor and tuple(args.sensor),
+        opset=args.opset,
+        precision=args.precision,
+        batch=None if args.batch == "free" else int(args.batch),
+        checkpoint=args.checkpoint,
+    )
+
+
+def export_in_8_bits(args: argparse.Namespace, detector: nn.Module) -> Description:
+    """The float32 graph lies elsewhere, so that an earlier file stays if calibration fails."""
+    from etram_mmdet.deploy.export.int8 import quantize
+
+    with TemporaryDirectory() as folder:
+        whole = Path(folder) / "float32.onnx"
+        export(args, detector, whole)
+        return quantize(whole, args.int8, args.out)
+
+
 def main() -> None:
     args = parse_args()
-    from etram_mmdet.deploy.export.onnx_file import export_detector
+    from etram_mmdet.deploy.description import check_sidecar_free
     from etram_mmdet.engine.checkpoints.opening import init_detector
     from etram_mmdet.utils.files import check_writable
 
     with exit_on_input_error():
         check_writable(args.out)
+        check_sidecar_free(args.out)
+        if args.int8:
+            from etram_mmdet.deploy.export.int8 import check_recordings
+
+            check_recordings(args.int8)
         paths = [args.checkpoint] if args.config is None else [args.config, args.checkpoint]
         detector = init_detector(*paths, device="cpu", cfg_options=args.cfg_options)
-        description = export_detector(
-            detector,
-            args.out,
-            sensor_px=args.sensor and tuple(args.sensor),
-            opset=args.opset,
-            precision=args.precision,
-            batch=None if args.batch == "free" else int(args.batch),
-            checkpoint=args.checkpoint,
-        )
-        if args.int8:
-            from etram_mmdet.deploy.export.int8 import quantize
-
-            description = quantize(args.out, args.int8)
+        description = export_in_8_bits(args, detector) if args.int8 else export(args, detector)
     print(
         f"{args.out}: {args.out.stat().st_size / 1e6:.1f} MB, opset {description.opset}, "
         f"{description.precision}"

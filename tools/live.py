@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from etram_mmdet.deploy.live import IN_ORDER, POLICIES
-from etram_mmdet.utils.cli import check_positive, exit_on_input_error, make_parser
+from etram_mmdet.utils.cli import any_number, check_positive, exit_on_input_error, make_parser
 from etram_mmdet.utils.cli.config import add_cfg_options
 from etram_mmdet.utils.cli.detection import add_backend, add_device, add_streaming, add_thresholds
 from etram_mmdet.utils.notices import tell
@@ -44,7 +44,7 @@ def parse_args() -> argparse.Namespace:
         help="address of the page; 0.0.0.0, or :: with IPv6, shows it to the whole network "
         "(default: %(default)s)",
     )
-    parser.add_argument("--speed", type=float, help="of a replay; inf: as fast as possible")
+    parser.add_argument("--speed", type=any_number, help="of a replay; inf: as fast as possible")
     parser.add_argument("--sensor", nargs=2, type=int, metavar=("WIDTH", "HEIGHT"))
     parser.add_argument(
         "--buffer-mb",

@@ -6,6 +6,8 @@ import argparse
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from etram_mmdet.deploy.inferencer import Inferencer
 
 
@@ -40,6 +42,21 @@ def opened_model(args: argparse.Namespace, step_us: int | None) -> Inferencer:
         cuda_graphs=args.cuda_graphs,
     )
     return EventInferencer(model, None, *chosen, **fast, backend=args.backend)
+
+
+def inputs_of(args: argparse.Namespace) -> list[Path | None]:
+    """Files of a command line that must not be written: recording, model and thresholds.
+
+    The description beside an exported detector is one of them.
+
+    Args:
+        args: command line with ``recording``, ``checkpoint``, ``config`` and ``operating_points``.
+    """
+    from etram_mmdet.deploy.description import sidecar_of
+    from etram_mmdet.deploy.engines import is_exported
+
+    beside = sidecar_of(args.checkpoint) if is_exported(args.checkpoint) else None
+    return [args.recording, args.checkpoint, beside, args.config, args.operating_points]
 
 
 def _torch_options(args: argparse.Namespace) -> dict[str, object]:

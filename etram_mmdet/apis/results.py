@@ -135,6 +135,11 @@ class Tally:
         return text if self.boxes else f"{text}\n{self._highest()}"
 
     def _highest(self) -> str:
+        if not self.num_windows:
+            return (
+                "no window ends in this part of the recording; choose another --start-s, "
+                "--duration-s or --step-ms"
+            )
         if not self.highest_class:
             return (
                 "the network predicted no box, not even one of a low score (the lowest score kept "

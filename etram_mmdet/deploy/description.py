@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields
 from math import prod
 from pathlib import Path
 
-from etram_mmdet.deploy.onnx_metadata import read_metadata
+from etram_mmdet.deploy.onnx_metadata import check_self_contained, read_metadata
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import write_json
 from etram_mmdet.utils.json_files import read_json
-from etram_mmdet.utils.text import changes
+from etram_mmdet.utils.text import changes, printable
 
 FORMAT_VERSION = 1
 OPSETS = (18, 19, 20, 21)
@@ -114,6 +115,24 @@ def sidecar_of(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
+def check_sidecar_free(path: Path) -> None:
+    """Refuse to export over a JSON file that describes no detector, such as predictions.
+
+    Args:
+        path: the ONNX file to write.
+
+    Raises:
+        InputError: the JSON file beside it holds something else.
+    """
+    beside = sidecar_of(path)
+    if not os.path.lexists(beside):
+        return
+    advice = f"write {path.name} under another name, or move {beside.name} away"
+    content = read_json(beside, advice) if beside.is_file() else None
+    if not isinstance(content, dict) or not {"format_version", "states"} <= content.keys():
+        raise InputError(f"{beside}: exists, and is no description of a detector; {advice}")
+
+
 def write_sidecar(path: Path, description: Description) -> None:
     """Write the description beside an exported graph, for people and for other programs.
 
@@ -141,6 +160,7 @@ def read_description(path: str | Path) -> Description:
     """
     path = Path(path)
     text = read_metadata(path).get(METADATA_KEY)
+    check_self_contained(path)
     if text is None:
         raise InputError(
             f"{path}: holds no description of a detector, so tools/export.py did not write it; "
@@ -148,7 +168,7 @@ def read_description(path: str | Path) -> Description:
         )
     try:
         content = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: its description is damaged ({error}); {_EXPORT_AGAIN}") from None
     description = from_json(content, path)
     beside = sidecar_of(path)
@@ -172,26 +192,30 @@ def from_json(content: object, path: Path) -> Description:
         path: where it comes from, for messages.
 
     Raises:
-        InputError: a field is missing, unknown or of another type.
+        InputError: a field is missing, unknown, of another type or out of range, or two fields
+            contradict each other.
     """
+    # It loads numba; a command line asks this module for its opsets only.
+    from etram_mmdet.deploy.description_checks import contradiction, wrong_entries
+
     if not isinstance(content, dict):
         raise InputError(f"{path}: its description is no dict; {_EXPORT_AGAIN}")
     version = content.get("format_version")
-    if version != FORMAT_VERSION:
+    if version != FORMAT_VERSION or isinstance(version, bool):
         raise InputError(
             f"{path}: its description has format_version {version!r}, expected {FORMAT_VERSION}; "
             f"{_EXPORT_AGAIN}"
         )
     given = {key: value for key, value in content.items() if key != "format_version"}
     known = {f.name for f in fields(Description)}
-    wrong = sorted(known ^ given.keys()) + [
-        name for name, is_right in _RIGHT.items() if name in given and not is_right(given[name])
-    ]
+    wrong = sorted(known ^ given.keys()) + wrong_entries(given)
     if wrong:
         raise InputError(
             f"{path}: its description has missing, unknown or wrong entries: "
-            f"{', '.join(map(str, wrong))}; {_EXPORT_AGAIN}"
+            f"{printable(', '.join(wrong)):.200}; {_EXPORT_AGAIN}"
         )
+    if problem := contradiction(given):
+        raise InputError(f"{path}: its description contradicts itself: {problem}; {_EXPORT_AGAIN}")
     given["states"] = [
         State(each["name"], tuple(each["shape"]), each["dtype"]) for each in given["states"]
     ]
@@ -200,54 +224,3 @@ def from_json(content: object, path: Path) -> Description:
 
 def _as_tuple(value: object) -> object:
     return tuple(map(_as_tuple, value)) if isinstance(value, list) else value
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _are_whole(value: object, length: int | None = None) -> bool:
-    is_list = isinstance(value, list) and length in (None, len(value))
-    return is_list and all(_is_whole(each) and each > 0 for each in value)
-
-
-def _are_states(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(state, dict)
-        and state.keys() == {"name", "shape", "dtype"}
-        and isinstance(state["name"], str)
-        and _are_whole(state["shape"])
-        and state["dtype"] in ("float32", "float16")
-        for state in value
-    )
-
-
-def _are_colours(value: object) -> bool:
-    return isinstance(value, list) and all(
-        isinstance(colour, list) and len(colour) == 3 and all(map(_is_whole, colour))
-        for colour in value
-    )
-
-
-_RIGHT = {
-    "classes": lambda v: isinstance(v, list) and v and all(isinstance(name, str) for name in v),
-    "palette": _are_colours,
-    "representation": lambda v: isinstance(v, dict),
-    "window_us": lambda v: _is_whole(v) and v > 0,
-    "step_us": lambda v: v is None or (_is_whole(v) and v > 0),
-    "sensor_px": lambda v: v is None or _are_whole(v, 2),
-    "score_thr": lambda v: isinstance(v, int | float) and 0 <= v <= 1,
-    "nms": lambda v: isinstance(v, dict) and isinstance(v.get("iou_threshold"), int | float),
-    "nms_pre": _is_whole,
-    "operating_points": lambda v: v is None or isinstance(v, dict),
-    "trained_on": lambda v: isinstance(v, dict),
-    "data": lambda v: isinstance(v, dict),
-    "frame_shape": lambda v: _are_whole(v, 3),
-    "frame_dtype": lambda v: v in ("uint8", "int8", "float32"),
-    "batch": lambda v: v is None or (_is_whole(v) and v > 0),
-    "states": _are_states,
-    "precision": lambda v: isinstance(v, str),
-    "opset": _is_whole,
-    "checkpoint": lambda v: isinstance(v, dict),
-    "versions": lambda v: isinstance(v, dict),
-}

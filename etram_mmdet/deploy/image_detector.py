@@ -85,7 +85,7 @@ class ImageDetector:
         Returns:
             All detections that the network predicts, and the recurrent state after this image.
         """
-        (seen,), states = self.engine(image[None], states)
+        (seen,), states = self.engine(np.asarray(image)[None], states)
         return seen, states
 
     def sure(self, seen: Boxes, image: np.ndarray) -> Boxes:

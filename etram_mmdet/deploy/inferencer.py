@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterator, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +56,10 @@ class Inferencer(ImageDetector):
         step_us: microseconds from the end of one window to the end of the next. Default: the step
             of the training. If the model does not hold it: 50 ms, or the length of the window if
             that is shorter, and a warning.
+
+    Raises:
+        InputError: ``score_thr`` or ``step_us`` is out of range, or the operating points do not
+            fit the classes.
     """
 
     def __init__(
@@ -64,6 +69,7 @@ class Inferencer(ImageDetector):
         operating_points: str | Path | None = None,
         step_us: int | None = None,
     ) -> None:
+        _check_options(score_thr, step_us)
         super().__init__(engine, score_thr, operating_points)
         self.window_us = self.description.window_us
         self.step_us = step_us or self.description.step_us or self._assumed_step_us()
@@ -269,3 +275,12 @@ class Inferencer(ImageDetector):
                 f"detector takes {self.sensor_px[0]}x{self.sensor_px[1]}; export the checkpoint "
                 f"for this sensor: tools/export.py CHECKPOINT OUT.onnx --sensor {size[0]} {size[1]}"
             )
+
+
+def _check_options(score_thr: float | None, step_us: int | None) -> None:
+    if score_thr is not None and not (isinstance(score_thr, Real) and 0 <= score_thr <= 1):
+        raise InputError(f"score_thr={score_thr!r}, expected a number from 0 to 1")
+    if step_us is not None and not (isinstance(step_us, Integral) and step_us >= 1):
+        raise InputError(
+            f"step_us={step_us!r}, expected a whole number of microseconds of at least 1"
+        )

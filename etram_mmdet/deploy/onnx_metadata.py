@@ -1,86 +1,143 @@
 """Read the metadata of an ONNX file without the package onnx and without loading its weights.
 
 An ONNX file is a Protocol Buffers message ``ModelProto``. Its field 14 holds pairs of key and
-value. All other fields are skipped.
+value. A file of tools/export.py ends with a seal: a pair that holds the SHA-256 of all bytes before
+it, so that a damaged weight is noticed.
 """
 
 from __future__ import annotations
 
-import io
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from etram_mmdet.deploy.protobuf import Field, fields_of
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import check_is_file, os_errors
 
+SEAL_KEY = "etram_mmdet_sha256"
 _METADATA = 14  # ModelProto.metadata_props, of messages with key = 1 and value = 2
-_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MOST_BYTES = 1 << 22  # of one entry
+_BLOCK = 1 << 20
+_ADVICE = "copy it again, or write it with tools/export.py CHECKPOINT OUT.onnx"
+# Fields that lead from a model to its tensors: message -> number of a field -> message in it.
+_PARTS = {
+    "model": {7: "graph", 25: "function"},
+    "function": {7: "node"},
+    "graph": {1: "node", 5: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {
+        5: "tensor",
+        6: "graph",
+        10: "tensor",
+        11: "graph",
+        22: "sparse",
+        23: "sparse",
+    },
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {},
+}
+_EXTERNAL = 13  # TensorProto.external_data: where the values lie, if not in this file
+_DEEPEST = 32  # graphs in nodes of graphs
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """Keys and values in the metadata of an ONNX file.
+    """Keys and values in the metadata of an ONNX file, whose seal is checked if it has one.
 
     Args:
         path: the file.
 
     Raises:
-        InputError: the file is missing, or is no ONNX file.
+        InputError: the file is missing, is no ONNX file, or has changed since it was sealed.
     """
-    check_is_file(path)
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; check the path")
     found = {}
-    try:
-        with os_errors(path, "read"), path.open("rb") as file:
-            size = path.stat().st_size
-            while file.tell() < size:
-                number, value = _field(file, size, wanted=_METADATA)
-                if number == _METADATA:
-                    entry = _entry(value)
-                    found[entry.get(1, b"").decode()] = entry.get(2, b"").decode()
-    except (ValueError, EOFError):
-        raise InputError(
-            f"{path}: not an ONNX file, or a damaged one; copy it again, or write it with "
-            "tools/export.py CHECKPOINT OUT.onnx"
-        ) from None
+    with _opened(path) as file:
+        for field in fields_of(file, 0, path.stat().st_size):
+            if field.number == _METADATA and field.stop - field.start <= _MOST_BYTES:
+                entry = _entry(file, field)
+                found[entry.get(1, b"").decode()] = entry.get(2, b"").decode()
+                if entry.get(1) == SEAL_KEY.encode():
+                    _check_seal(path, file, field.begin, found[SEAL_KEY])
     return found
 
 
-def _entry(message: bytes) -> dict[int, bytes]:
+def check_self_contained(path: Path) -> None:
+    """Refuse an ONNX file some of whose weights lie in other files.
+
+    tools/export.py writes none. A file that somebody else made could read any file of this machine.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: weights lie in another file, or this is no ONNX file.
+    """
+    with _opened(path) as file:
+        if _has_external(file, "model", 0, path.stat().st_size, _DEEPEST):
+            raise InputError(
+                f"{path}: some of its weights lie in another file, which is never opened; export "
+                "the checkpoint again: tools/export.py CHECKPOINT OUT.onnx"
+            )
+
+
+def sealed(content: bytes) -> bytes:
+    """The bytes of an ONNX file with a seal behind them.
+
+    Args:
+        content: the file, as protobuf writes it.
+    """
+    key = SEAL_KEY.encode()
+    value = hashlib.sha256(content).hexdigest().encode()
+    pair = b"\x0a" + bytes([len(key)]) + key + b"\x12" + bytes([len(value)]) + value
+    return content + bytes([_METADATA * 8 + 2, len(pair)]) + pair
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """Open the file, and say in a sentence that it is missing or no ONNX file."""
+    check_is_file(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; check the path")
+    try:
+        with os_errors(path, "read"), path.open("rb") as file:
+            yield file
+    except InputError:
+        raise
+    except (ValueError, EOFError):
+        raise InputError(f"{path}: not an ONNX file, or a damaged one; {_ADVICE}") from None
+
+
+def _entry(file: BinaryIO, message: Field) -> dict[int, bytes]:
     """Fields of a message that holds strings only, by number."""
-    file = io.BytesIO(message)
-    fields = {}
-    while file.tell() < len(message):
-        number, value = _field(file, len(message))
-        fields[number] = value
-    return fields
+    found = {}
+    for field in fields_of(file, message.start, message.stop):
+        file.seek(field.start)
+        found[field.number] = file.read(field.stop - field.start)
+    return found
 
 
-def _field(file: BinaryIO, size: int, wanted: int | None = None) -> tuple[int, bytes]:
-    """Number and content of the next field; the content of an unwanted one is skipped."""
-    number, kind = divmod(_varint(file), 8)
-    if kind == _VARINT:
-        _varint(file)
-        return number, b""
-    length = {_FIXED64: 8, _FIXED32: 4}.get(kind)
-    if kind == _BYTES:
-        length = _varint(file)
-    if not number or length is None or file.tell() + length > size:
-        raise ValueError("no field of a message")
-    if wanted in (None, number) and length <= _MOST_BYTES:
-        return number, file.read(length)
-    file.seek(length, 1)
-    return number, b""
+def _check_seal(path: Path, file: BinaryIO, stop: int, expected: str) -> None:
+    digest = hashlib.sha256()
+    file.seek(0)
+    for start in range(0, stop, _BLOCK):
+        digest.update(file.read(min(_BLOCK, stop - start)))
+    if digest.hexdigest() != expected:
+        raise InputError(
+            f"{path}: is damaged, or another program has changed it: its bytes are not those that "
+            f"were written; {_ADVICE}"
+        )
 
 
-def _varint(file: BinaryIO) -> int:
-    value = 0
-    for shift in range(0, 70, 7):
-        byte = file.read(1)
-        if not byte:
-            raise EOFError
-        value |= (byte[0] & 127) << shift
-        if byte[0] < 128:
-            return value
-    raise ValueError("number too long")
+def _has_external(file: BinaryIO, message: str, start: int, stop: int, depth: int) -> bool:
+    if not depth:
+        raise ValueError("too many graphs in each other")
+    parts = _PARTS[message]
+    for field in fields_of(file, start, stop):
+        if message == "tensor" and field.number == _EXTERNAL:
+            return True
+        part = parts.get(field.number)
+        if part and _has_external(file, part, field.start, field.stop, depth - 1):
+            return True
+    return False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -65,10 +65,13 @@ class StreamBatch:
         size: number of streams.
 
     Raises:
-        InputError: the network is an exported graph for another number of streams.
+        InputError: ``size`` is no whole number of at least 1, or the network is an exported graph
+            for another number of streams.
     """
 
     def __init__(self, inferencer: ImageDetector, size: int) -> None:
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise InputError(f"a batch of {size!r} streams, expected a whole number of at least 1")
         fixed = inferencer.description.batch if inferencer.description.frame_shape else None
         if fixed is not None and size != fixed:
             raise InputError(
@@ -77,19 +80,26 @@ class StreamBatch:
             )
         self.inferencer = inferencer
         self._fixed = fixed
-        self._states: list[tuple | None] = [None] * size
+        self._size = size
+        self._states: dict[int, tuple] = {}  # of the streams that have begun
 
     def __len__(self) -> int:
-        return len(self._states)
+        return self._size
 
     def reset(self, stream: int | None = None) -> None:
         """Forget all earlier images of one stream or of all streams.
 
         Args:
             stream: number of the stream, from 0. Default: all streams.
+
+        Raises:
+            InputError: there is no such stream.
         """
-        for number in range(len(self)) if stream is None else [stream]:
-            self._states[number] = None
+        if stream is None:
+            self._states.clear()
+            return
+        self._check([stream])
+        self._states.pop(stream, None)
 
     def look(self, images: Mapping[int, np.ndarray]) -> dict[int, Boxes]:
         """Run the network on the next images of some streams, without the operating points.
@@ -101,21 +111,39 @@ class StreamBatch:
             All detections, by the number of the stream.
 
         Raises:
-            InputError: an exported graph takes another number of images.
+            InputError: there is no such stream, the images differ in shape, or an exported graph
+                takes another number of images.
         """
         if not images:
             return {}
+        self._check_images(images)
+        engine = self.inferencer.engine
+        states = engine.joined([self._states.get(stream) for stream in images])
+        found, states = engine(np.stack(list(images.values())), states)
+        for stream, state in zip(images, engine.split(states, len(images)), strict=True):
+            self._states[stream] = state
+        return dict(zip(images, found, strict=True))
+
+    def _check_images(self, images: Mapping[int, np.ndarray]) -> None:
+        self._check(images)
         if self._fixed is not None and len(images) != self._fixed:
             raise InputError(
                 f"{len(images)} images, but the graph takes {self._fixed} in every call; export "
                 "it with --batch free"
             )
-        engine = self.inferencer.engine
-        states = engine.joined([self._states[stream] for stream in images])
-        found, states = engine(np.stack(list(images.values())), states)
-        for stream, state in zip(images, engine.split(states, len(images)), strict=True):
-            self._states[stream] = state
-        return dict(zip(images, found, strict=True))
+        if len(shapes := {np.shape(image) for image in images.values()}) > 1:
+            raise InputError(
+                f"images of the shapes {', '.join(map(str, sorted(shapes)))} in one call, expected "
+                "one shape; cameras of different sensors need an inferencer each"
+            )
+
+    def _check(self, streams: Iterable[int]) -> None:
+        for stream in streams:
+            if not isinstance(stream, int | np.integer) or not 0 <= stream < self._size:
+                raise InputError(
+                    f"stream {stream!r}: expected a number from 0 to {self._size - 1}, since the "
+                    f"batch has {self._size} streams"
+                )
 
     def detect(self, images: Mapping[int, np.ndarray]) -> dict[int, Boxes]:
         """Detect in the next images of some streams.

@@ -11,7 +11,7 @@ import numpy as np
 
 from etram_mmdet.events.class_sets import DEFAULT_CLASS_SET, get_class_set
 from etram_mmdet.events.preprocessing.frame_times import JITTER_US, clock_origin_us
-from etram_mmdet.events.preprocessing.settings import PreprocessSettings
+from etram_mmdet.events.preprocessing.settings import PreprocessSettings, checked_reading
 from etram_mmdet.events.recording import Recording
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.notices import say
@@ -87,16 +87,8 @@ def evaluated_times(
         t_us = sequence.t_us
         labelled = sequence.labelled
     else:
-        chosen = {key: data[key] for key in ("preset", "frames", "class_set") if key in data}
-        chosen["window_us"] = window_us
-        chosen |= {
-            key: value
-            for key, value in data.get("reading", {}).items()
-            if key != "keep_implausible"
-        }
-        frames = find_frames(
-            recording, _source(recording, labels), PreprocessSettings(**chosen)
-        ).frames
+        settings = preprocess_settings(data, window_us)
+        frames = find_frames(recording, _source(recording, labels), settings).frames
         t_us = frames.repr_us
         labelled = frames.repr_index
     if not len(labelled):
@@ -105,6 +97,22 @@ def evaluated_times(
             "--labels"
         )
     return t_us[evaluation_segment(0, labelled, len(t_us), data.get("clip_length", 5)).start :]
+
+
+def preprocess_settings(data: Mapping, window_us: int) -> PreprocessSettings:
+    """The settings by which an evaluated data set would preprocess a recording.
+
+    Args:
+        data: config of the data set, as for :func:`evaluated_times`.
+        window_us: microseconds of events in a frame.
+
+    Raises:
+        InputError: a setting is unknown, or has an impossible value.
+    """
+    chosen = {key: data[key] for key in ("preset", "frames", "class_set") if key in data}
+    reading = dict(data.get("reading", {}))
+    reading.pop("keep_implausible", None)
+    return PreprocessSettings(window_us=window_us, **chosen, **checked_reading(reading))
 
 
 def _source(recording: Recording, labels: Path) -> Source:

@@ -9,7 +9,7 @@ import re
 import resource
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -145,13 +145,34 @@ def check_writable(path: Path) -> None:
         path: file to write later.
 
     Raises:
-        InputError: when its folder cannot be written.
+        InputError: when its folder cannot be written, or ``path`` is a folder.
     """
     aside = part_of(path)
     with os_errors(path, "written", aside):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         path.parent.mkdir(parents=True, exist_ok=True)
         aside.touch()
         aside.unlink()
+
+
+def check_not_read(path: Path, inputs: Iterable[Path | None]) -> None:
+    """Refuse to write over a file that the same command reads.
+
+    Args:
+        path: file to write later.
+        inputs: files and folders that are read; None is skipped.
+
+    Raises:
+        InputError: ``path`` is one of them, also by another name.
+    """
+    for each in inputs:
+        with suppress(OSError):  # one that does not exist is no loss
+            if each is not None and os.path.samefile(path, each):
+                raise InputError(
+                    f"{path}: is read by this command, so it is not written; choose another name "
+                    "for the output"
+                )
 
 
 def sync(path: Path) -> None:

@@ -34,8 +34,10 @@ def changing(path: Path) -> Iterator[None]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with alone(lock, os.O_RDWR | os.O_CREAT, WAIT_S):
-                yield
-                lock.unlink()
+                try:
+                    yield
+                finally:
+                    lock.unlink(missing_ok=True)
         except BlockingIOError as error:
             raise InputError(
                 f"{path}: another process has kept it locked for {WAIT_S:.0f} s and seems frozen; "

@@ -8,6 +8,7 @@ from torch import nn
 
 from etram_mmdet.datasets.shared_keys import dataset_config, representation_of
 from etram_mmdet.deploy.description import Description
+from etram_mmdet.events.class_sets import plain_class_set
 from etram_mmdet.events.preprocessing.settings import PreprocessSettings
 from etram_mmdet.utils.text import as_plain
 
@@ -36,9 +37,16 @@ def describe(detector: nn.Module) -> Description:
         nms_pre=int(test_cfg.get("nms_pre", -1)),
         operating_points=_tuned(test_cfg),
         trained_on=as_plain(getattr(detector, "trained_on", None) or {}),
-        data={key: as_plain(data[key]) for key in _TIMES if data.get(key) is not None}
-        | dict(representation=representation),
+        data=_times_of(data) | dict(representation=representation),
     )
+
+
+def _times_of(data: Mapping) -> dict:
+    """The settings that decide at which times windows end, without names of files."""
+    found = {key: as_plain(data[key]) for key in _TIMES if data.get(key) is not None}
+    if "class_set" in found:
+        found["class_set"] = plain_class_set(found["class_set"])
+    return found
 
 
 def _tuned(test_cfg: Mapping) -> dict | None:

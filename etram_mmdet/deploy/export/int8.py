@@ -31,16 +31,33 @@ WINDOWS = 100  # of each recording, from its start
 OPERATORS = ("Conv", "MatMul", "Gemm")
 
 
-def quantize(path: str | Path, recordings: Sequence[str | Path]) -> Description:
-    """Replace a float32 graph by one in 8 bits; its convolutions and matrix products use 8 bits.
+def check_recordings(recordings: Sequence[str | Path]) -> None:
+    """Check before a long export that :func:`quantize` can begin.
+
+    Args:
+        recordings: recordings for :func:`quantize`.
+
+    Raises:
+        InputError: a recording cannot be read or holds no events, or a package is missing.
+    """
+    load("onnxruntime.quantization", "onnxruntime onnx")
+    for path in recordings:
+        open_recording(path).close()
+
+
+def quantize(
+    path: str | Path, recordings: Sequence[str | Path], out: str | Path | None = None
+) -> Description:
+    """Write a float32 graph in 8 bits; its convolutions and matrix products use 8 bits.
 
     The ranges of the maps are measured while the float32 graph follows the recordings, with its
     state carried from window to window. Weights have a range for each output channel.
 
     Args:
-        path: file of :func:`export_detector`, which is replaced.
+        path: file of :func:`export_detector`.
         recordings: recordings of the kind that the detector will see; the first `WINDOWS` windows
             of each are used.
+        out: file to write. Default: ``path`` is replaced.
 
     Returns:
         The description of the new file.
@@ -83,7 +100,7 @@ def quantize(path: str | Path, recordings: Sequence[str | Path]) -> Description:
         model = onnx.load(quantized)
     keep_bytes(model.graph)
     description = replace(engine.description, precision="int8")
-    write_model(model, description, path)
+    write_model(model, description, path if out is None else Path(out))
     return description
 
 
@@ -98,25 +115,42 @@ class _Inputs:
     """Inputs of the graph for each window of some recordings, as onnxruntime asks for them."""
 
     def __init__(self, engine: OnnxEngine, recordings: Sequence[str | Path]) -> None:
-        self._inputs = _inputs(engine, recordings)
+        self._inputs = calibration_inputs(engine, recordings)
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         return next(self._inputs, None)
 
 
-def _inputs(
+def calibration_inputs(
     engine: OnnxEngine, recordings: Sequence[str | Path]
 ) -> Iterator[dict[str, np.ndarray]]:
+    """Inputs of a graph, by name, for the first `WINDOWS` windows of each recording.
+
+    Args:
+        engine: the float32 graph, which gives the states.
+        recordings: recordings to follow.
+
+    Raises:
+        InputError: a recording cannot be read, comes from another sensor, or holds no window.
+    """
     inferencer = Inferencer(engine)
     names = ["frames", *(state.name for state in engine.description.states)]
+    streams = engine.description.batch or 1  # all of them see the same
     for path in recordings:
         with open_recording(path) as recording:
             inferencer.fit_sensor(recording)
             inferencer.check_sensor(recording)
             representation = inferencer.representation(recording.height, recording.width)
-            states = engine.blank(1)
-            for t_us in islice(inferencer.times(recording), WINDOWS):
+            states = engine.blank(streams)
+            times = inferencer.times(recording)
+            if not len(times):
+                raise InputError(
+                    f"{path}: ends before its first window of {inferencer.step_us / 1000:g} ms, so "
+                    "nothing can be measured on it; name a longer recording behind --int8"
+                )
+            for t_us in islice(times, WINDOWS):
                 window = t_us - inferencer.window_us, t_us
-                frames = representation(recording.read(*window), window)[None]
+                frame = representation(recording.read(*window), window)
+                frames = np.repeat(frame[None], streams, axis=0)
                 yield dict(zip(names, (frames, *states), strict=True))
                 states = tuple(engine.network(frames, states)[3:])

@@ -16,20 +16,33 @@ import numpy as np
 import torch
 from torch import nn
 
-from etram_mmdet.deploy.description import METADATA_KEY, OPSET, Description, State, write_sidecar
+from etram_mmdet.deploy.description import (
+    METADATA_KEY,
+    OPSET,
+    Description,
+    State,
+    check_sidecar_free,
+    from_json,
+    sidecar_of,
+    write_sidecar,
+)
+from etram_mmdet.deploy.description_checks import is_nms
 from etram_mmdet.deploy.export.describe import describe
 from etram_mmdet.deploy.export.step import Step
+from etram_mmdet.deploy.onnx_metadata import sealed
 from etram_mmdet.engine.checkpoints.folder import checkpoint_file
 from etram_mmdet.engine.checkpoints.release import digest
 from etram_mmdet.events.representations import build_representation
 from etram_mmdet.models.inference import fused
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
+from etram_mmdet.utils.locks import changing
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 OUTPUTS = ("boxes", "objectness", "class_scores")
+MOST_STREAMS = 1024  # in one call
 _VERSIONED_PACKAGES = ("etram_mmdet", "torch", "onnx", "onnxscript", "numpy")
 
 
@@ -66,10 +79,12 @@ def export_detector(
         The description.
 
     Raises:
-        InputError: the head cannot be exported, the sensor's size is not known, a package is
-            missing, or the graph needs an operator that is not in the standard.
+        InputError: the head or the kind of NMS cannot be exported, the sensor's size is not known,
+            ``batch`` is out of range, a package is missing, or the graph needs an operator that is
+            not in the standard.
     """
     description = describe(detector)
+    _check_choices(description, batch)
     sensor_px = sensor_px or description.sensor_px
     if sensor_px is None:
         raise InputError(
@@ -100,6 +115,19 @@ def export_detector(
     return description
 
 
+def _check_choices(description: Description, batch: int | None) -> None:
+    if batch is not None and not 1 <= batch <= MOST_STREAMS:
+        raise InputError(
+            f"a batch of {batch} streams, expected 1 to {MOST_STREAMS}, or free: --batch free"
+        )
+    if not is_nms(description.nms):
+        raise InputError(
+            f"test_cfg.nms={description.nms or None} cannot be exported: the runtime knows the "
+            "type 'nms' with iou_threshold and class_agnostic only, so boxes would differ; put "
+            "dict(type='nms', iou_threshold=0.45) into a config and name that before the checkpoint"
+        )
+
+
 def write_model(model: ModelProto, description: Description, path: Path) -> None:
     """Write a graph with its description, and the description beside it.
 
@@ -109,7 +137,8 @@ def write_model(model: ModelProto, description: Description, path: Path) -> None
         path: the ONNX file.
 
     Raises:
-        InputError: the graph needs operators outside the standard, or a file cannot be written.
+        InputError: the graph needs operators outside the standard, the description could not be
+            read again, or a file cannot be written.
     """
     import onnx
 
@@ -119,15 +148,22 @@ def write_model(model: ModelProto, description: Description, path: Path) -> None
             f"the graph needs operators outside ONNX's standard ({', '.join(sorted(foreign))}), so "
             "few runtimes could run it; replace the layer that brings them"
         )
+    content = description.as_json()
+    from_json(content, path)  # what could not be read is not written
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(description.as_json())})
+    onnx.helper.set_model_props(model, {METADATA_KEY: json.dumps(content)})
     model.producer_name = "etram_mmdet"
     model.producer_version = description.versions.get("etram_mmdet", "")
     onnx.checker.check_model(model)
-    data = model.SerializeToString()
-    with atomic_write(path, len(data)) as aside:
-        aside.write_bytes(data)
-    write_sidecar(path, description)
+    data = sealed(model.SerializeToString())
+    beside = sidecar_of(path)
+    check_sidecar_free(path)
+    with changing(path):  # so that two exports at once leave a pair of files
+        with atomic_write(path, len(data)) as aside:
+            aside.write_bytes(data)
+            # At no moment does a file lie beside the JSON of another, also if this is killed.
+            beside.unlink(missing_ok=True)
+        write_sidecar(path, description)
 
 
 def installed(packages: tuple[str, ...]) -> dict[str, str]:
@@ -181,7 +217,7 @@ def step_graph(step: Step, inputs: tuple, description: Description) -> ModelProt
     names = [state.name for state in description.states]
     shapes = None
     if description.batch is None:
-        streams = torch.export.Dim("batch", min=1, max=1024)
+        streams = torch.export.Dim("batch", min=1, max=MOST_STREAMS)
         shapes = ({0: streams}, tuple({0: streams} for _ in names))
     with _quiet(), torch.no_grad():
         step(*inputs)  # what is wrong with the detector is said here, not by the exporter

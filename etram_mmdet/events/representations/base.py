@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import MISSING, dataclass, field, fields
+from numbers import Integral, Real
 from typing import ClassVar, get_args
 
 import numpy as np
@@ -23,6 +24,7 @@ from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.text import did_you_mean
 
 REPRESENTATIONS: dict[str, type[Representation]] = {}
+_SIZES = ("height", "width", "bins")  # options that are sides of an image
 
 
 @dataclass(frozen=True)
@@ -76,8 +78,10 @@ class Representation(ABC):
             raise InputError(f"{type(self).__name__}: {error}") from error
         at_least_one = {"height": self.height, "width": self.width, **self._at_least_one()}
         for name, value in at_least_one.items():
-            if not value >= 1:
-                raise InputError(f"{type(self).__name__}: {name}={value}, expected at least 1")
+            kind = Integral if name in _SIZES else Real
+            if not isinstance(value, kind) or isinstance(value, bool) or not value >= 1:
+                word = "a whole number of at least 1" if name in _SIZES else "at least 1"
+                raise InputError(f"{type(self).__name__}: {name}={value!r}, expected {word}")
         if max(self.height, self.width) > MAX_SIDE_PX:
             raise InputError(
                 f"{type(self).__name__}: a sensor of {self.width}x{self.height} pixels, expected "
@@ -264,7 +268,7 @@ def build_representation(cfg: dict, height: int, width: int) -> Representation:
     """
     options = dict(cfg)
     name = options.pop("type", None)
-    cls = REPRESENTATIONS.get(name)
+    cls = REPRESENTATIONS.get(name) if isinstance(name, str) else None
     if cls is None:
         raise InputError(
             f"representation {name!r} is unknown; {did_you_mean(str(name), REPRESENTATIONS, 0.5)}"

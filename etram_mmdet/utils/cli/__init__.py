@@ -26,12 +26,32 @@ if hasattr(sys.stdout, "reconfigure"):
 def make_parser(doc: str) -> argparse.ArgumentParser:
     """A parser whose help begins with the docstring of the tool, with its line breaks.
 
+    Its options of ``type=float`` take finite numbers only; :func:`any_number` takes others, too.
+
     Args:
         doc: docstring of the tool.
     """
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.register("type", float, _finite)
+    return parser
+
+
+def any_number(text: str) -> float:
+    """Type of an option that may be ``inf``.
+
+    Args:
+        text: word of the command line.
+    """
+    return float(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"expected a finite number, got {text}")
+    return number
 
 
 def check_positive(
@@ -48,7 +68,7 @@ def check_positive(
         given = getattr(args, option.lstrip("-").replace("-", "_"))
         values = given if isinstance(given, list | tuple) else [given]
         for value in values:
-            if value is not None and not 0 < value < math.inf:
+            if value is not None and not value > 0:
                 parser.error(f"{option} {value}: expected more than 0")
 
 
