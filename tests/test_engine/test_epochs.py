@@ -10,8 +10,8 @@ import pytest
 from mmdet.registry import DATASETS, LOOPS
 from mmengine.runner import IterBasedTrainLoop, Runner
 
+from etram_mmdet.datasets.folder_sequence import FolderSequence
 from etram_mmdet.datasets.raw_event_dataset import RecordingSequence
-from etram_mmdet.datasets.recording_frames import FolderSequence
 from etram_mmdet.datasets.shared_keys import dataset_configs
 from etram_mmdet.engine.config.epochs import count_in_steps, counts_epochs, steps_of_epoch
 from etram_mmdet.engine.config.load import complete_config, load_config

@@ -394,7 +394,7 @@ def test_folder_without_recordings_names_the_sample_maker(tmp_path):
 
 
 def test_bad_settings_are_refused():
-    with pytest.raises(InputError, match="bins=0, expected at least 1"):
+    with pytest.raises(InputError, match="bins=0, expected a whole number of at least 1"):
         PreprocessSettings(representation=dict(type="StackedHistogram", bins=0))
     with pytest.raises(InputError, match="preset must be one of etram, gen4, gen1: got 'gen3'"):
         PreprocessSettings(preset="gen3")

@@ -120,7 +120,10 @@ def test_options_say_how_files_are_read(tmp_path, run):
     ("arguments", "sentence"),
     [
         ((), "no recordings NAME_td.h5"),
-        (("--representation", "StackedHistogram", "bins=0"), "bins=0, expected at least 1"),
+        (
+            ("--representation", "StackedHistogram", "bins=0"),
+            "bins=0, expected a whole number of at least 1",
+        ),
         (
             ("--representation", "StackedHistogram", "bin=5"),
             "unknown option 'bin'; did you mean bins?",
