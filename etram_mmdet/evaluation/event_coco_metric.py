@@ -103,7 +103,7 @@ class EventCocoMetric(BaseMetric):
         outcome: list[Any] = [None]
         if is_main_process():
             try:
-                outcome = [self.compute_metrics(merge(per_rank))]
+                outcome = [self.compute_metrics(FrameColumns.joined(per_rank))]
             except InputError as error:  # raised on every rank below, or the other ranks would hang
                 outcome = [error]
         broadcast_object_list(outcome)
@@ -111,24 +111,27 @@ class EventCocoMetric(BaseMetric):
             raise outcome[0]
         return outcome[0]
 
-    def compute_metrics(self, results: FrameColumns) -> dict[str, float]:
+    def compute_metrics(self, results: FrameColumns | Sequence[FrameResult]) -> dict[str, float]:
         """Metrics of the merged frames under each protocol; the tables go to the log.
 
         Args:
-            results: frames of all processes, each once, sorted by (recording, t_us).
+            results: frames of all processes in any order. ``evaluate`` hands them over as columns,
+                of which ``results.each()`` gives the frames one by one.
 
         Raises:
-            InputError: there are no frames, or no box is left under the headline protocol.
+            InputError: there are no frames, a frame comes twice with different boxes, or no box is
+                left under the headline protocol.
         """
-        if not results.count:
+        columns = merge([FrameColumns.of(results)])
+        if not columns.count:
             raise InputError(
                 "no labelled frame reached the metric; expected data samples with recording and "
                 "t_us that are neither is_labelled=False nor is_padding=True: check the labels of "
                 "the evaluated split and its sampler"
             )
-        self.columns = results
+        self.columns = columns
         metrics, self.headline = evaluate(
-            results,
+            columns,
             self._classes,
             self.protocols,
             lambda text: print_log(text, logger="current"),

@@ -16,8 +16,9 @@ from mmengine.structures import InstanceData
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric
+from etram_mmdet.evaluation.event_coco_metric import EventCocoMetric, frame_of
 from etram_mmdet.evaluation.results_table import append_row, evaluations
+from etram_mmdet.utils.errors import InputError
 
 CLASSES = ("pedestrian", "car", "bus", "tram")
 
@@ -262,6 +263,17 @@ def test_every_frame_counts_whatever_the_size():
 def test_repeated_frame_counts_once():
     samples = random_samples(10, seed=3)
     assert evaluate(samples + samples[:4]) == evaluate(samples)
+
+
+def test_metrics_of_a_list_of_frames_in_any_order():
+    samples = random_samples(10, seed=3)
+    frames = [frame_of(each, len(CLASSES)) for each in samples]
+    metric = EventCocoMetric()
+    metric.dataset_meta = dict(classes=CLASSES)
+    assert metric.compute_metrics([*frames[::-1], *frames[:4]]) == evaluate(samples)
+    assert list(metric.frames) == sorted(frame.key for frame in frames)
+    with pytest.raises(InputError, match="no labelled frame reached the metric"):
+        metric.compute_metrics([])
 
 
 def test_frame_with_two_answers_is_an_error():
