@@ -46,6 +46,6 @@ class DomainWatch:
     def sentences(self) -> list[str]:
         """Warnings, one for each property that lies outside the range of the training data.
 
-        See :func:`etram_mmdet.datasets.domain.outside`.
+        See :func:`etram_mmdet.events.domain.outside`.
         """
         return outside(self._trained_on, np.concatenate(self._sides_px), np.array(self._events))
