@@ -63,9 +63,9 @@ class ShardReport:
                 yield outcome
             self._content["has_ended"] = True
         finally:
-            if self._later is not None:
-                self._later.cancel()
             with self._lock:
+                if self._later is not None:
+                    self._later.cancel()
                 self._write()
             if self._claim is not None:
                 self._claim.release()
@@ -78,7 +78,7 @@ class ShardReport:
             left_s = self._written_s + WRITE_S - time.monotonic()
             if left_s <= 0:
                 self._write()
-            elif self._later is None or not self._later.is_alive():
+            elif self._later is None:
                 # the next recording may take hours, or be this process's last
                 self._later = threading.Timer(left_s, self._write_late)
                 self._later.daemon = True
@@ -86,6 +86,7 @@ class ShardReport:
 
     def _write_late(self) -> None:
         with self._lock, suppress(InputError):  # of a full disk, which the next outcome tells
+            self._later = None
             self._write()
 
     def _write(self) -> None:
