@@ -145,28 +145,25 @@ def test_a_recording_is_reported_before_the_next_one_ends(tmp_path, monkeypatch)
     assert not list((tmp_path / shard_reports.FOLDER).glob("*.claim"))
 
 
-class Late(threading.Timer):
-    """A timer that a test lets run out; its thread lives on for a while, as a real one does."""
-
-    made = []
-
-    def start(self):
-        self.made.append(self)
-
-    def is_alive(self):
-        return True
-
-
 def test_a_recording_is_reported_though_the_report_before_was_just_written(tmp_path, monkeypatch):
+    """The thread of a timer that has run out lives on for a moment."""
+    timers = []
+
+    class Late(threading.Timer):
+        def start(self):
+            timers.append(self)
+
+        def is_alive(self):
+            return True
+
     monkeypatch.setattr(shard_reports, "WRITE_S", 1000)
     monkeypatch.setattr(threading, "Timer", Late)
-    monkeypatch.setattr(Late, "made", [])
     report = shard_reports.ShardReport(tmp_path, Shard(1, 1), ["train/a", "train/b", "train/c"])
     steps = report.of([Outcome(f"train/{name}") for name in "abc"])
     for count in (1, 2):
         next(steps)
-        assert len(Late.made) == count
-        Late.made[-1].function()
+        assert len(timers) == count
+        timers[-1].function()
         assert len(shard_reports.read_reports(tmp_path)[0].entries) == count
     list(steps)
 
