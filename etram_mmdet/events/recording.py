@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,19 @@ from etram_mmdet.events.time_units import floats_in_microseconds, in_microsecond
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import os_errors
 from etram_mmdet.utils.open_files import OPEN_FILES
+
+# Names that this module held, and their modules now.
+_MOVED = dict(
+    IndexedRecording="indexed_recording", find_column="columns", count_on_sensor="on_sensor"
+)
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = f"etram_mmdet.events.{_MOVED[name]}"
+    warnings.warn(f"{name} is in {module} now; import it from there", FutureWarning, stacklevel=2)
+    return getattr(import_module(module), name)
 
 
 class Recording(ABC):

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 
+from etram_mmdet.events import columns, indexed_recording, recording
 from etram_mmdet.events.formats import FORMATS, hdf5, open_recording
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.kinds import check_kind
@@ -218,3 +219,13 @@ def test_a_recording_in_another_files_place_is_called_one():
     for suffix in {suffix for format_ in FORMATS for suffix in format_.suffixes}:
         with pytest.raises(InputError, match="is a recording, expected a config"):
             check_kind(f"rec{suffix.upper()}", "config")
+
+
+@pytest.mark.parametrize(
+    ("name", "module"), [("IndexedRecording", indexed_recording), ("find_column", columns)]
+)
+def test_a_name_that_moved_is_found_where_it_was_and_warns(name, module):
+    with pytest.warns(FutureWarning, match=f"{name} is in {module.__name__} now"):
+        assert getattr(recording, name) is getattr(module, name)
+    with pytest.raises(AttributeError, match="has no attribute 'lost'"):
+        _ = recording.lost
