@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -26,7 +27,7 @@ from etram_mmdet.datasets.wrappers import as_streams
 from etram_mmdet.events.representations import channels_of
 from etram_mmdet.models.backbones.partition import partition_of
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.registry import takes_key
+from etram_mmdet.utils.registry import class_of, takes_key
 
 # While it is built, a model may make parts that it replaces later, and parts without weights. A
 # model that makes more than this does not belong to the checkpoint.
@@ -181,9 +182,7 @@ def complete_partition(cfg: Config) -> None:
     if not isinstance(backbone, dict) or not takes_key(backbone, "partition_size", MODELS):
         return
     try:
-        # lazy, since a training reads other data, and the loader of a test reads these itself
-        dataset = DATASETS.build(dict(dataset_config(cfg), pipeline=[], lazy_init=True))
-        hw = dataset.frame_hw()
+        hw = _dataset_to_look_at(dataset_config(cfg)).frame_hw()
     except (InputError, TypeError) as error:
         raise InputError(
             "model.backbone.partition_size is left out, so it follows from the size of the frames, "
@@ -191,6 +190,18 @@ def complete_partition(cfg: Config) -> None:
             "by 64: (6, 10) for frames of 384 x 640"
         ) from error
     backbone["partition_size"] = partition_of(hw)
+
+
+def _dataset_to_look_at(dataset: Mapping) -> Dataset:
+    """A data set that is not read yet, if its class can wait.
+
+    A training reads other data, and the loader of a test reads these itself.
+    """
+    config = dict(dataset, pipeline=[])
+    taken = inspect.signature(class_of(config, DATASETS).__init__).parameters
+    if "lazy_init" in taken or any(each.kind is each.VAR_KEYWORD for each in taken.values()):
+        config["lazy_init"] = True
+    return DATASETS.build(config)
 
 
 @contextmanager

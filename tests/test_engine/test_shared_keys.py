@@ -9,11 +9,12 @@ import pytest
 from mmdet.registry import DATASETS, MODELS
 from mmengine.config import Config
 
+from etram_mmdet.datasets.etram_dataset import ETraMDataset
 from etram_mmdet.datasets.shared_keys import SHARED, dataset_config, dataset_configs, metainfo_of
 from etram_mmdet.engine.config.load import complete_config, load_config
 from etram_mmdet.events.class_sets import ETRAM3
 from etram_mmdet.models.backbones.partition import better_partition, partition_of
-from etram_mmdet.models.building import build_detector
+from etram_mmdet.models.building import build_detector, complete_partition
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.paths import ROOT
 
@@ -306,6 +307,31 @@ def test_groups_that_are_left_out_follow_from_the_data(sample):
         InputError, match=r"partition_size is left out.*nowhere.*RVT's rule, the padded size"
     ):
         build_detector(cfg)
+
+
+class OwnData(ETraMDataset):
+    """A data set of a user that is always read at once."""
+
+    def __init__(self, data_root, split, pipeline, representation, **_others):
+        super().__init__(data_root, split, pipeline, representation)
+
+
+class ImpatientData(ETraMDataset):
+    """The same without room for other arguments."""
+
+    def __init__(self, data_root, split, pipeline, representation, test_mode=False):
+        super().__init__(data_root, split, pipeline, representation, test_mode=test_mode)
+
+
+@pytest.mark.parametrize("kind", [OwnData, ImpatientData])
+def test_groups_follow_from_data_of_a_user_that_cannot_wait_to_be_read(sample, kind):
+    cfg = load_config(ROOT / "configs" / "baseline_tiny.py", {"data_root": f"{sample}/"})
+    kept = ("data_root", "representation", "split", "pipeline", "test_mode")
+    for loader in (cfg.train_dataloader, cfg.val_dataloader, cfg.test_dataloader):
+        loader.dataset = {k: v for k, v in loader.dataset.items() if k in kept} | dict(type=kind)
+    cfg.model.backbone.partition_size = None
+    complete_partition(cfg)
+    assert cfg.model.backbone.partition_size == (1, 1)
 
 
 def test_data_without_a_folder_is_a_sentence():
