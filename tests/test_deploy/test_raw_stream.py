@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 from etram_mmdet.deploy.sources.intake import joined
+from etram_mmdet.deploy.sources.raw_garbage import GarbageFilter
+from etram_mmdet.deploy.sources.raw_guess import Coding
 from etram_mmdet.deploy.sources.raw_stream import RawStream
 from etram_mmdet.events.formats import open_recording
+from etram_mmdet.events.formats.raw import ENCODINGS
 from etram_mmdet.utils.errors import InputError
 from tests.helpers.encoders import (
     evt2_words,
@@ -199,6 +202,29 @@ def test_damage_is_no_garbage(tmp_path):
     found, stream = streamed(path.read_bytes(), 777)
     assert_same(found, path)
     assert stream.dropped == {}
+
+
+@pytest.mark.parametrize("version", ["2.0", "3.0"])
+@pytest.mark.parametrize("states_size", [True, False])
+def test_pixels_of_a_larger_sensor_are_no_garbage(version, states_size):
+    """The header states the size, or the user does."""
+    events = make_events(num=3000, start_us=2_000_000)
+    events["x"] += 1920 - WIDTH
+    words = {"2.0": evt2_words, "3.0": evt3_words}[version](events)
+    geometry = "% geometry 1920x1080\n" if states_size else ""
+    data = f"% evt {version}\n{geometry}% end\n".encode() + words.tobytes()
+    found, stream = streamed(data, 4999, sensor_px=None if states_size else (1920, 1080))
+    assert rows_of(found._asdict()) == rows_of(events) and stream.dropped == {}
+
+
+def test_few_words_wait_until_they_can_be_judged():
+    """Times of two clocks in turns are odd, but no garbage."""
+    words = evt3_words(make_events(num=1000, start_us=2_000_000))
+    clocks = np.tile(np.array([0x8064, 0x6001, 0x87D0, 0x6001], np.uint16), 3000)
+    data = np.concatenate([words, np.array([0xB123], np.uint16), clocks]).tobytes()
+    coding = Coding(ENCODINGS["3.0"], False)
+    pieces, rest = GarbageFilter("a", coding)(bytearray(data), is_last=False)
+    assert not rest and sum(len(piece.words) for piece in pieces) == len(data) // 2
 
 
 def test_a_clock_that_begins_again_behind_garbage_is_followed():

@@ -15,6 +15,7 @@ from etram_mmdet.deploy.sources.raw_sense import (
     judge,
 )
 from etram_mmdet.events.formats.raw import heads
+from etram_mmdet.events.formats.sensors import GEN4_PX
 from etram_mmdet.utils.errors import InputError
 
 # Words of garbage that may pass for words of events one after the other: about half of random
@@ -65,16 +66,21 @@ class GarbageFilter:
     Args:
         name: of the source, for messages.
         coding: how events are written.
+        sensor_px: width and height of the sensor, where they are known. Pixels beyond them are
+            impossible if they lie beyond 1280x720, too. Default: not known.
 
     Attributes:
         num_bytes: number of bytes that were left out.
     """
 
-    def __init__(self, name: str, coding: Coding) -> None:
+    def __init__(self, name: str, coding: Coding, sensor_px: tuple[int, int] = GEN4_PX) -> None:
         self.num_bytes = 0
         self._name = name
         self._coding = coding
-        self._word_bytes = coding.encoding.word.itemsize
+        encoding = coding.encoding
+        self._word_bytes = encoding.word.itemsize
+        largest_px = tuple(map(max, GEN4_PX, sensor_px))
+        self._rules = largest_px, encoding.time_bits, encoding.time_place
         self._state = np.array(NO_STATE, np.int64)
         self._is_lost = False
         self._follows = False  # garbage came last
@@ -124,15 +130,11 @@ class GarbageFilter:
         num_words = (len(data) - start) // self._word_bytes
         return encoding.split(np.frombuffer(data, encoding.word, num_words, start), is_legacy)
 
-    def _judged_words(self, words: np.ndarray, state: np.ndarray) -> np.ndarray:
-        encoding = self._coding.encoding
-        return judge(words, encoding.time_bits, encoding.time_place, state)
-
     def _up_to_garbage(self, words: np.ndarray, is_last: bool) -> int:
         """Number of words before garbage, or before words that may be the start of it."""
         words = heads(words)
         before = self._state.copy()
-        found = self._judged_words(words, self._state)
+        found = judge(words, *self._rules, self._state)
         if not len(found) or found.max() < IMPOSSIBLE:
             return len(found)
         stop, self._is_lost = find_garbage(found, _MOST_APART, _LEAST_IMPOSSIBLE)
@@ -140,20 +142,19 @@ class GarbageFilter:
             stop = len(words)
         if stop < len(words):
             self._state = before
-            self._judged_words(words[:stop], self._state)
+            judge(words[:stop], *self._rules, self._state)
         if self._is_lost:
             self._in_a_row = 0
         return stop
 
     def _search(self, data: bytearray, start: int, is_last: bool) -> int:
         """Where events begin again, or from where on bytes cannot be judged yet; in bytes."""
-        encoding = self._coding.encoding
         best = len(data) if is_last else max(len(data) - self._word_bytes + 1, start)
         is_sure = is_near = False
         for offset in range(self._word_bytes):
             words = heads(self._words(data, min(start + offset, len(data))))
-            how = encoding.time_bits, encoding.time_place, self._state
-            index, *what = find_events(words, *how, _SURE_NEAR, _SURE_FAR, is_last)
+            how = self._state, _SURE_NEAR, _SURE_FAR, is_last
+            index, *what = find_events(words, *self._rules, *how)
             place = start + offset + index * self._word_bytes
             if index < len(words) and place < best:
                 best = place

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numba import njit
 
-from etram_mmdet.events.formats.sensors import GEN4_PX
 from etram_mmdet.events.time_stamps import FAR_US, MAX_BEFORE_US
 
 FINE, ODD_TIME, IMPOSSIBLE = range(3)
@@ -18,12 +19,13 @@ _NEW_CLOCK = 2  # times that follow on each other, but not on the last one
 _TIME_HIGH, _CONTINUED, _VECTOR = range(3, 6)  # in the table, beside FINE and IMPOSSIBLE
 
 
+@cache
 def table_evt3(width: int, height: int) -> np.ndarray:
     """What each word of EVT 3.0 is: fine, impossible, or of a kind that needs the words before it.
 
     Args:
-        width: columns of the largest sensor, in pixels.
-        height: rows of the largest sensor, in pixels.
+        width: columns of the sensor, in pixels.
+        height: rows of the sensor, in pixels.
     """
     words = np.arange(1 << 16)
     kinds = words >> 12
@@ -37,14 +39,18 @@ def table_evt3(width: int, height: int) -> np.ndarray:
     return table
 
 
-_TABLE = table_evt3(*GEN4_PX)
-
-
-def judge(words: np.ndarray, time_bits: int, time_place: int, state: np.ndarray) -> np.ndarray:
+def judge(
+    words: np.ndarray,
+    sensor_px: tuple[int, int],
+    time_bits: int,
+    time_place: int,
+    state: np.ndarray,
+) -> np.ndarray:
     """For each word `FINE`, `ODD_TIME` or `IMPOSSIBLE`.
 
     Args:
         words: uint16 (N,) of EVT 3.0; or uint32 (N,) of EVT 2.0, or the upper halves of EVT 2.1.
+        sensor_px: width and height beyond which no pixel can lie.
         time_bits: bits of the time's upper half.
         time_place: position of the upper half's lowest bit in a time.
         state: what is known from the words before (`NUM_STATES`,) int64, changed in place; at the
@@ -53,9 +59,9 @@ def judge(words: np.ndarray, time_bits: int, time_place: int, state: np.ndarray)
     found = np.zeros(len(words), np.uint8)
     limits = _limits(time_bits, time_place)
     if words.itemsize == 2:
-        _judge_evt3(words, _TABLE, *limits, state, found)
+        _judge_evt3(words, table_evt3(*sensor_px), *limits, state, found)
     else:
-        _judge_evt2(words, *GEN4_PX, *limits, state, found)
+        _judge_evt2(words, *sensor_px, *limits, state, found)
     return found
 
 
@@ -127,29 +133,32 @@ def find_garbage(found, most_apart, least):
 
     Args:
         found: from :func:`judge`.
-        most_apart: words from one odd word to the next.
+        most_apart: words from one odd word to the next, and from one impossible word to the next.
         least: number of impossible words.
 
     Returns:
         Index of its first odd word, and whether it is garbage. If the last words may be the start
         of garbage: their index and False. Else the number of words and False.
     """
-    start, last, count = 0, -1, 0
+    start, last, impossible, count = 0, -1, -1, 0
     for i in range(len(found)):
         if found[i]:
-            if last < 0 or i - last > most_apart:
+            if last < 0 or i - last > most_apart or (count and i - impossible > most_apart):
                 start, count = i, 0
             last = i
-            count += found[i] == 2
+            if found[i] == 2:
+                impossible = i
+                count += 1
             if count >= least:
                 return start, True
-    if count and len(found) - last <= most_apart:
+    if count and len(found) - impossible <= most_apart:
         return start, False
     return len(found), False
 
 
 def find_events(
     words: np.ndarray,
+    sensor_px: tuple[int, int],
     time_bits: int,
     time_place: int,
     state: np.ndarray,
@@ -161,6 +170,7 @@ def find_events(
 
     Args:
         words: as for :func:`judge`.
+        sensor_px: as for :func:`judge`.
         time_bits: as for :func:`judge`.
         time_place: as for :func:`judge`.
         state: that before the garbage; not changed.
@@ -172,7 +182,7 @@ def find_events(
         Index of the word with the time; the number of words if there is none. Whether it is sure;
         False if more words have to come. Whether its time follows on the last one.
     """
-    found = judge(words, time_bits, time_place, state.copy())
+    found = judge(words, sensor_px, time_bits, time_place, state.copy())
     last = int(state[_LAST])
     limits = _limits(time_bits, time_place)
     return _find_events(words, found, time_bits, last, *limits, near, far, is_last)

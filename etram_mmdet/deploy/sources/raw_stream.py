@@ -37,6 +37,8 @@ class RawDecoder:
 
     Args:
         name: of the source, for messages.
+        expected_px: width and height of the sensor if the header does not state them. Default: the
+            size of the camera that introduced the encoding.
 
     Attributes:
         sensor_px: width and height of the sensor by the header, else by the encoding; None until
@@ -44,8 +46,9 @@ class RawDecoder:
         size_is_assumed: whether the header states no size.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, expected_px: tuple[int, int] | None = None) -> None:
         self.name = name
+        self._expected_px = expected_px
         self.sensor_px: tuple[int, int] | None = None
         self.size_is_assumed = False
         self._rest = b""  # bytes that are not judged yet
@@ -147,9 +150,10 @@ class RawDecoder:
         if coding is None:
             return 0
         self._coding = coding
-        self._filter = GarbageFilter(self.name, coding)
         self.sensor_px, self.size_is_assumed = sensor_of(header, coding.encoding)
         check_sensor(self.name, *self.sensor_px)
+        likely_px = self._expected_px if self.size_is_assumed else None
+        self._filter = GarbageFilter(self.name, coding, likely_px or self.sensor_px)
         return header.num_bytes
 
     def _guess(self, data: bytearray, is_last: bool) -> Coding | None:
@@ -210,7 +214,7 @@ class RawStream:
         likely_px: tuple[int, int] | None = None,
     ) -> None:
         self.intake: Intake | None = None
-        self._decoder = RawDecoder(name)
+        self._decoder = RawDecoder(name, sensor_px or likely_px)
         self._sensor_px = sensor_px
         self._likely_px = likely_px
         self._num_cut = 0  # bytes of a word that did not end
