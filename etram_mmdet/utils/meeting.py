@@ -8,12 +8,13 @@ import select
 import socket
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from etram_mmdet.utils.errors import InputError
 
 LARGEST = 4096  # bytes of a message
-_PATIENCE_S = 5.0  # for the message of a machine that has connected
+_PATIENCE_S = 5.0  # for a machine that has to take its answer
+_MOST_UNKNOWN = 64  # connections without a message; the oldest is closed then
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Machine:
         nodes: number of all machines that it was told, NNODES.
         restarts: how often its torchrun starts a failed training again, MAX_RESTARTS.
         host: its name, for people.
-        token: random text that tells this start of the command from every other.
+        token: random text that tells this start of the command from every other. One that comes
+            again has lost its first connection.
     """
 
     node: int
@@ -41,6 +43,8 @@ class Machine:
 class Meeting:
     """Waits on machine 0 until all machines are there, then tells all of them whether they fit.
 
+    Other programs may connect, and send anything or nothing: nobody waits for them.
+
     Args:
         port: port to listen on.
         nodes: number of all machines.
@@ -55,6 +59,7 @@ class Meeting:
         self._timeout_s = timeout_s
         self._end_s = time.monotonic() + timeout_s
         self._came: dict[socket.socket, Machine] = {}
+        self._unknown: dict[socket.socket, bytes] = {}  # what each has sent of its first message
         try:
             self._server = _listen(port)
         except OSError as error:
@@ -68,20 +73,19 @@ class Meeting:
         """Wait for all machines and answer them: with a sentence, or with none if all is well."""
         with self._server:
             answer = json.dumps(self._wait()).encode() + b"\n"
-        for connection in self._came:
-            with suppress(OSError):
-                connection.sendall(answer)
+        for connection in self._unknown:
+            connection.close()
         for connection in self._came:
             with suppress(OSError):
                 connection.settimeout(_PATIENCE_S)
+                connection.sendall(answer)
+        for connection in self._came:
+            with suppress(OSError):
                 connection.recv(1)  # its end; who closes first leaves the port in use for a while
             connection.close()
 
     def _wait(self) -> str:
         while True:
-            for connection in [each for each in self._came if not _is_open(each)]:
-                del self._came[connection]
-                connection.close()
             came = list(self._came.values())
             # machine 0 looks for itself as well, and has to hear what is wrong
             fault = _fault(came) if any(machine.node == 0 for machine in came) else ""
@@ -90,15 +94,47 @@ class Meeting:
                 return fault
             if left_s <= 0:
                 return self._missing()
-            for ready in select.select([self._server, *self._came], [], [], left_s)[0]:
-                if ready is self._server:
-                    self._receive(ready.accept()[0])
+            watched = [self._server, *self._unknown, *self._came]
+            for ready in select.select(watched, [], [], left_s)[0]:
+                with suppress(OSError):
+                    self._look(ready)
+
+    def _look(self, ready: socket.socket) -> None:
+        if ready is self._server:
+            self._accept()
+        elif ready in self._unknown:
+            self._receive(ready)
+        elif ready in self._came:  # one that only listens has ended
+            self._forget(ready)
+
+    def _accept(self) -> None:
+        connection = self._server.accept()[0]
+        connection.setblocking(False)
+        if len(self._unknown) == _MOST_UNKNOWN:
+            self._forget(next(iter(self._unknown)))
+        self._unknown[connection] = b""
 
     def _receive(self, connection: socket.socket) -> None:
-        connection.settimeout(_PATIENCE_S)
-        with suppress(OSError, ValueError, TypeError):  # of another program
-            self._came[connection] = Machine(**_read(connection))
-            return
+        try:
+            part = connection.recv(LARGEST)
+        except OSError:
+            part = b""
+        message = self._unknown[connection] + part
+        if not part or len(message) > LARGEST:
+            self._forget(connection)
+        elif not message.endswith(b"\n"):
+            self._unknown[connection] = message
+        elif (machine := _machine_of(message)) is None:
+            self._forget(connection)
+        else:
+            for lost in [each for each, m in self._came.items() if m.token == machine.token]:
+                self._forget(lost)
+            del self._unknown[connection]
+            self._came[connection] = machine
+
+    def _forget(self, connection: socket.socket) -> None:
+        self._came.pop(connection, None)
+        self._unknown.pop(connection, None)
         connection.close()
 
     def _missing(self) -> str:
@@ -138,16 +174,12 @@ def _listen(port: int) -> socket.socket:
     return socket.create_server(("", port))
 
 
-def _read(connection: socket.socket) -> dict:
-    with connection.makefile("rb") as file:
-        return json.loads(file.readline(LARGEST))
-
-
-def _is_open(connection: socket.socket) -> bool:
-    """Whether a machine that only listens now is still there."""
+def _machine_of(message: bytes) -> Machine | None:
+    """The machine that sent a message; None if another program did."""
     try:
-        return not select.select([connection], [], [], 0)[0] or bool(
-            connection.recv(1, socket.MSG_PEEK)
-        )
-    except OSError:
-        return False
+        machine = Machine(**json.loads(message))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    kinds = {"int": int, "str": str}
+    are_right = all(type(getattr(machine, f.name)) is kinds[f.type] for f in fields(machine))
+    return machine if are_right and 0 <= machine.node < machine.nodes else None

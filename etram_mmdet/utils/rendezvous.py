@@ -120,8 +120,10 @@ def meet(host: str, port: int, me: Machine, timeout_s: float) -> None:
     thread.start()
     try:
         Guest(host, port, me, timeout_s).wait()
-    finally:  # the others need their answers, too
-        thread.join()
+    except InputError:
+        thread.join()  # the others need their answers, too
+        raise
+    thread.join()
 
 
 def main(words: list[str]) -> None:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from itertools import count
 
 import pytest
 
-from etram_mmdet.utils import rendezvous
+from etram_mmdet.utils import meeting, rendezvous
 from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.meeting import Machine
 from tests.helpers.nodes import free_port
 
 HOST = "127.0.0.1"
+TOKENS = count()
 
 
 @pytest.fixture
@@ -31,7 +35,7 @@ def quick(monkeypatch):
 
 
 def machine(node, nodes=2, restarts=0, host="vm"):
-    return Machine(node, nodes, restarts, host, str(node))
+    return Machine(node, nodes, restarts, host, token=str(next(TOKENS)))
 
 
 def come(port, *machines, timeout_s=20.0):
@@ -48,19 +52,57 @@ def come(port, *machines, timeout_s=20.0):
         return list(pool.map(one, machines))
 
 
+STRANGERS = (
+    b"GET / HTTP/1.1\r\n\r\n",
+    b'{"node": 1}\n',
+    b'{"node":[],"nodes":3,"restarts":0,"host":"vm","token":"x"}\n',
+    b'{"node":7,"nodes":3,"restarts":0,"host":"vm","token":"x"}\n',
+    b"[" * 4000 + b"\n",
+    b"x" * 5000,
+    b"",
+)
+
+
 def test_machines_meet_whatever_else_calls(port):
     """A stranger on the port, and a machine that was started again, change nothing."""
     said = []
     waiting = threading.Thread(target=lambda: said.extend(come(port, machine(0, 3))))
     waiting.start()
-    for greeting in (b"GET / HTTP/1.1\r\n", b'{"node": 1}\n', b""):
-        with connected(port) as stranger:
-            stranger.sendall(greeting)
+    strangers = [connected(port) for _ in range(meeting._MOST_UNKNOWN + 1)]
+    for greeting in STRANGERS:
+        strangers.append(connected(port))
+        strangers[-1].sendall(greeting)
     with connected(port) as ended:
         ended.sendall(b'{"node":1,"nodes":3,"restarts":0,"host":"vm","token":"old"}\n')
     assert come(port, machine(1, 3), machine(2, 3)) == ["", ""]
     waiting.join()
     assert said == [""]
+    for stranger in strangers:
+        stranger.close()
+
+
+def test_a_machine_that_has_lost_its_connection_comes_again(port):
+    waiting = threading.Thread(target=come, args=(port, machine(0, 3)))
+    waiting.start()
+    with connected(port) as lost:
+        back = machine(1, 3)
+        lost.sendall(json.dumps(asdict(back)).encode() + b"\n")
+        assert come(port, back, machine(2, 3)) == ["", ""]
+    waiting.join()
+
+
+def test_ctrl_c_on_machine_0_waits_for_nobody(port, monkeypatch):
+    others, ended = threading.Event(), []
+    monkeypatch.setattr(rendezvous.Guest, "wait", interrupted)
+    monkeypatch.setattr(rendezvous.Meeting, "hold", lambda _: ended.append(others.wait(3)))
+    with pytest.raises(KeyboardInterrupt):
+        come(port, machine(0))
+    assert not ended
+    others.set()
+
+
+def interrupted(_):
+    raise KeyboardInterrupt
 
 
 def connected(port):
@@ -91,8 +133,8 @@ def test_machine_0_stays_until_all_have_their_answer(port, monkeypatch):
     answered = []
     hold = rendezvous.Meeting.hold
 
-    def slowly(meeting):
-        hold(meeting)
+    def slowly(held):
+        hold(held)
         time.sleep(0.2)
         answered.append(True)
 
