@@ -24,8 +24,9 @@ _BLOCK = 1 << 20
 _ADVICE = "copy it again, or write it with tools/export.py CHECKPOINT OUT.onnx"
 # Fields that lead from a model to its tensors: message -> number of a field -> message in it.
 _PARTS = {
-    "model": {7: "graph", 25: "function"},
-    "function": {7: "node"},
+    "model": {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
     "graph": {1: "node", 5: "tensor", 15: "sparse"},
     "node": {5: "attribute"},
     "attribute": {
@@ -54,12 +55,13 @@ def read_metadata(path: Path) -> dict[str, str]:
     """
     found = {}
     with _opened(path) as file:
-        for field in fields_of(file, 0, path.stat().st_size):
+        size_bytes = path.stat().st_size
+        for field in fields_of(file, 0, size_bytes):
             if field.number == _METADATA and field.stop - field.start <= _MOST_BYTES:
                 entry = _entry(file, field)
                 found[entry.get(1, b"").decode()] = entry.get(2, b"").decode()
                 if entry.get(1) == SEAL_KEY.encode():
-                    _check_seal(path, file, field.begin, found[SEAL_KEY])
+                    _check_seal(path, file, field.begin, found[SEAL_KEY], field.stop == size_bytes)
     return found
 
 
@@ -94,6 +96,25 @@ def sealed(content: bytes) -> bytes:
     return content + bytes([_METADATA * 8 + 2, len(pair)]) + pair
 
 
+def without_seal(path: Path) -> bytes:
+    """The bytes of an ONNX file without its seals.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: the file is missing, or is no ONNX file.
+    """
+    with _opened(path) as file:
+        parts = []
+        for field in fields_of(file, 0, path.stat().st_size):
+            is_short = field.number == _METADATA and field.stop - field.start <= _MOST_BYTES
+            if not (is_short and _entry(file, field).get(1) == SEAL_KEY.encode()):
+                file.seek(field.begin)
+                parts.append(file.read(field.stop - field.begin))
+    return b"".join(parts)
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """Open the file, and say in a sentence that it is missing or no ONNX file."""
@@ -118,15 +139,16 @@ def _entry(file: BinaryIO, message: Field) -> dict[int, bytes]:
     return found
 
 
-def _check_seal(path: Path, file: BinaryIO, stop: int, expected: str) -> None:
+def _check_seal(path: Path, file: BinaryIO, stop: int, expected: str, is_last: bool) -> None:
     digest = hashlib.sha256()
     file.seek(0)
     for start in range(0, stop, _BLOCK):
         digest.update(file.read(min(_BLOCK, stop - start)))
-    if digest.hexdigest() != expected:
+    if digest.hexdigest() != expected or not is_last:
         raise InputError(
             f"{path}: is damaged, or another program has changed it: its bytes are not those that "
-            f"were written; {_ADVICE}"
+            f"were written; {_ADVICE}. If you changed it on purpose: "
+            f"python -m etram_mmdet.deploy.reseal {path}"
         )
 
 

@@ -23,6 +23,7 @@ from etram_mmdet.deploy.description import (
 from etram_mmdet.deploy.export import onnx_file
 from etram_mmdet.deploy.export.int8 import calibration_inputs, check_recordings
 from etram_mmdet.deploy.onnx_metadata import SEAL_KEY, check_self_contained, sealed
+from etram_mmdet.deploy.reseal import reseal
 from etram_mmdet.deploy.runtime import EventInferencer
 from etram_mmdet.evaluation.operating_points.points import OperatingPoints
 from etram_mmdet.utils.cli import any_number, make_parser
@@ -161,6 +162,25 @@ def test_a_file_without_a_seal_and_one_saved_again_are_read(path):
     assert read_description(path) == DESCRIPTION
 
 
+def test_a_file_that_was_changed_on_purpose_can_be_sealed_again(path):
+    """As by a program that simplifies graphs and keeps the metadata."""
+    model = onnx.load(path)
+    model.doc_string = "simplified"
+    onnx.save(model, path)
+    with pytest.raises(InputError, match=r"on purpose: python -m etram_mmdet.deploy.reseal .*d.on"):
+        read_description(path)
+    reseal(path)
+    assert read_description(path) == DESCRIPTION
+    assert onnx.load(path).doc_string == "simplified"
+    assert [each.key for each in onnx.load(path).metadata_props].count(SEAL_KEY) == 1
+
+
+def test_bytes_behind_the_seal_are_noticed(path):
+    path.write_bytes(path.read_bytes() + onnx.ModelProto(domain="x").SerializeToString())
+    with pytest.raises(InputError, match="is damaged, or another program has changed it"):
+        read_description(path)
+
+
 def outside(model):
     """Let a weight lie in another file."""
     tensor = model.graph.initializer[0]
@@ -177,7 +197,14 @@ def outside_in_a_node(model):
     model.graph.node.append(onnx.helper.make_node("Constant", [], ["more"], value=tensor))
 
 
-@pytest.mark.parametrize("change", [outside, outside_in_a_node])
+def outside_in_a_function(model):
+    """As the default of an attribute."""
+    outside_in_a_node(model)
+    attribute = model.graph.node.pop().attribute[0]
+    model.functions.add(name="f", domain="d").attribute_proto.append(attribute)
+
+
+@pytest.mark.parametrize("change", [outside, outside_in_a_node, outside_in_a_function])
 def test_weights_in_other_files_are_never_opened(path, change):
     (path.parent / "inside.bin").write_bytes(bytes(1000))
     with pytest.raises(InputError, match="weights lie in another file, which is never opened"):
