@@ -88,7 +88,10 @@ class Jobs:
                 f"submitit: {first_line(error)}; see --submitit-options in --help"
             ) from error
         self._at_once = at_once
-        self._gpus_per_job = int(parameters.get("gpus_per_node", 1))
+        gpus = parameters.get("gpus_per_node")
+        self._gpus_per_job = 1 if gpus is None else gpus
+        if self._gpus_per_job < 0:
+            raise InputError(f"--submitit-options gpus_per_node={gpus}: expected 0 or more")
         self._running: dict[str, object] = {}
         # what is free of the environments of local jobs that may run at the same time
         self._places: list[dict[str, str]] = [{}] * at_once

@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
@@ -145,6 +146,10 @@ def main(words: list[str]) -> None:
     host, port = args.place
     me = Machine(args.node, args.nodes, args.restarts, socket.gethostname(), uuid.uuid4().hex)
     with exit_on_input_error():
+        if shutil.which(words[at + 1]) is None:
+            raise InputError(
+                f"{words[at + 1]}: no such command; activate the environment of PyTorch"
+            )
         meet(host, int(port), me, args.timeout_s)
     os.execvp(words[at + 1], words[at + 1 :])
 

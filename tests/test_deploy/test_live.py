@@ -321,6 +321,18 @@ def test_a_recording_without_events_is_removed_and_a_file_is_never_overwritten(t
     assert path.read_bytes() == b"x"
 
 
+def test_a_recording_may_go_into_a_pipe(tmp_path):
+    """A pipe cannot be forced to the disk, and is not removed."""
+    path = tmp_path / "a.raw"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    writer = Recorder(path, 64, 48)
+    writer.close()
+    assert os.read(reader, 1000).startswith(b"% evt 2.0") and not writer.failure
+    assert path.exists()
+    os.close(reader)
+
+
 def test_a_full_disk_ends_the_recording_and_keeps_what_it_holds(tmp_path, told):
     path = tmp_path / "a.raw"
     writer = Recorder(path, 64, 48)

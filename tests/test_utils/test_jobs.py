@@ -105,6 +105,9 @@ def test_local_jobs_that_need_more_gpus_than_there_are_get_a_sentence(tmp_path):
         jobs.share_gpus(["0", "1", "2"])
     jobs.share_gpus(["0", "1", "2", "3"])
     jobs.share_gpus([])  # without a GPU
+    with pytest.raises(InputError, match="gpus_per_node=-1: expected 0 or more"):
+        Jobs(tmp_path, "name", 2, dict(options, gpus_per_node=-1))
+    Jobs(tmp_path, "name", 2, dict(options, gpus_per_node=None)).share_gpus(["0", "1"])
 
 
 def test_a_job_that_is_stopped_while_it_waits_ends(tmp_path):

@@ -105,7 +105,8 @@ class _TextFile(Output):
                 while data:
                     data = data[self._file.write(data) :]
             except OSError:
-                self._file.truncate(self._size_bytes)
+                with suppress(OSError):  # of a pipe
+                    self._file.truncate(self._size_bytes)
                 raise
         self._size_bytes = size_bytes
 

@@ -35,7 +35,7 @@ class Recorder:
     the turns that it sees.
 
     Args:
-        path: new file; its suffix is ``.raw``.
+        path: new file, or a pipe; its suffix is ``.raw``.
         width: columns of the sensor, at most 2048 pixels.
         height: rows of the sensor, at most 2048 pixels.
 
@@ -60,6 +60,7 @@ class Recorder:
                 f"at most {MAX_SIDE_PX}; leave --record out"
             )
         self._file = create(path, "--record")
+        self._is_file = path.is_file()  # and no pipe
         header = f"% evt 2.0\n% format EVT2;height={height};width={width}\n"
         header += f"% geometry {width}x{height}\n% end\n"
         self._high = np.full(1, -1, np.int64)  # upper part of the last time
@@ -69,7 +70,8 @@ class Recorder:
                 self._append(memoryview(header.encode()))
         except InputError:
             self._file.close()
-            path.unlink(missing_ok=True)
+            if self._is_file:
+                path.unlink(missing_ok=True)
             raise
         self._data_start = self._size_bytes
 
@@ -110,10 +112,11 @@ class Recorder:
         if not self._file.closed:
             try:
                 with closing(self._file):
-                    os.fsync(self._file.fileno())
+                    if self._is_file:
+                        os.fsync(self._file.fileno())
             except OSError as error:
                 self.failure = self.failure or f"{self.path}: {because(error, self.path)}"
-            if self._size_bytes == self._data_start:
+            if self._is_file and self._size_bytes == self._data_start:
                 self.path.unlink(missing_ok=True)
 
     def _append(self, data: memoryview) -> None:
