@@ -20,6 +20,7 @@ from etram_mmdet.deploy.description import (
     read_description,
     sidecar_of,
 )
+from etram_mmdet.deploy.engines.base import cause_of, stated_threads
 from etram_mmdet.deploy.export import onnx_file
 from etram_mmdet.deploy.export.int8 import calibration_inputs, check_recordings
 from etram_mmdet.deploy.onnx_metadata import SEAL_KEY, check_self_contained, sealed
@@ -288,8 +289,8 @@ def test_a_graph_that_fails_while_it_runs_is_a_sentence(path, monkeypatch):
 
 def test_an_engine_s_words_are_cut():
     error = RuntimeError("Exception from src/core.cpp:84:\nException from a:\n" + "why " * 500)
-    assert engines.cause_of(error) == ("why " * 50)
-    assert engines.cause_of(KeyError()) == "KeyError"
+    assert cause_of(error) == ("why " * 50)
+    assert cause_of(KeyError()) == "KeyError"
 
 
 @pytest.mark.parametrize(
@@ -298,9 +299,9 @@ def test_an_engine_s_words_are_cut():
 )
 def test_numbers_of_threads_are_read_as_openmp_reads_them(told, threads, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", told)
-    assert engines.stated_threads() == threads
+    assert stated_threads() == threads
     monkeypatch.setenv("OMP_NUM_THREADS", "9" * 20)
-    assert engines.stated_threads() == os.cpu_count()
+    assert stated_threads() == os.cpu_count()
 
 
 def test_a_file_that_may_not_be_read_is_not_called_damaged(path, monkeypatch):
