@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 
 from etram_mmdet.utils.errors import InputError
 
+WELCOME = b"\n"  # sent to a machine at once; its answer comes when all are there
 LARGEST = 4096  # bytes of a message
 _PATIENCE_S = 5.0  # for a machine that has to take its answer
 _MOST_UNKNOWN = 64  # connections without a message; the oldest is closed then
@@ -131,6 +132,7 @@ class Meeting:
                 self._forget(lost)
             del self._unknown[connection]
             self._came[connection] = machine
+            connection.send(WELCOME)
 
     def _forget(self, connection: socket.socket) -> None:
         self._came.pop(connection, None)

@@ -23,10 +23,11 @@ from functools import partial
 
 from etram_mmdet.utils.cli import exit_on_input_error
 from etram_mmdet.utils.errors import InputError
-from etram_mmdet.utils.meeting import LARGEST, Machine, Meeting
+from etram_mmdet.utils.meeting import LARGEST, WELCOME, Machine, Meeting
 
 _QUIET_S = 5.0  # wait of which nothing is said
 _RETRY_S = 0.5
+_WELCOME_S = 5.0  # longest wait for machine 0 to take note of this machine
 
 
 class Guest:
@@ -73,6 +74,8 @@ class Guest:
         """The answer of machine 0: a sentence about what is wrong, or none."""
         with socket.create_connection((self._host, self._port), timeout=_QUIET_S) as connection:
             connection.sendall(json.dumps(asdict(self._me)).encode() + b"\n")
+            connection.settimeout(_WELCOME_S)
+            _check_welcome(connection)
             if not select.select([connection], [], [], _QUIET_S)[0]:
                 self._tell("machine 0 is there, but not all of the others have come")
             # machine 0 may have begun later, and says which machines are missing
@@ -100,6 +103,16 @@ class Guest:
             f"{place} is answered by another program, perhaps by a run that has begun without this "
             "machine; end it, or choose another PORT"
         )
+
+
+def _check_welcome(connection: socket.socket) -> None:
+    """Refuse another program, such as torchrun of a run that has begun, which stays silent."""
+    try:
+        is_welcome = connection.recv(1) == WELCOME
+    except TimeoutError:
+        is_welcome = False
+    if not is_welcome:
+        raise ValueError("no machine 0 that waits")
 
 
 def meet(host: str, port: int, me: Machine, timeout_s: float) -> None:

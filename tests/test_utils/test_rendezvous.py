@@ -84,10 +84,13 @@ def test_machines_meet_whatever_else_calls(port):
 def test_a_machine_that_has_lost_its_connection_comes_again(port):
     waiting = threading.Thread(target=come, args=(port, machine(0, 3)))
     waiting.start()
-    with connected(port) as lost:
-        back = machine(1, 3)
-        lost.sendall(json.dumps(asdict(back)).encode() + b"\n")
-        assert come(port, back, machine(2, 3)) == ["", ""]
+    message = json.dumps(asdict(machine(1, 3))).encode() + b"\n"
+    with connected(port) as lost, connected(port) as back:
+        for connection in (lost, back):
+            connection.sendall(message)
+            assert connection.recv(1) == meeting.WELCOME
+        assert come(port, machine(2, 3)) == [""]
+        assert back.recv(9) == b'""\n'
     waiting.join()
 
 
@@ -110,7 +113,7 @@ def connected(port):
         try:
             return socket.create_connection((HOST, port), timeout=5)
         except ConnectionRefusedError:
-            continue
+            time.sleep(0.02)  # many tries in a row may use the port itself, and meet themselves
 
 
 @pytest.mark.parametrize(
@@ -168,6 +171,16 @@ def test_a_port_in_use_is_told_on_both_sides(port):
         other.shutdown(socket.SHUT_RDWR)
     assert host.startswith(f"PORT={port} cannot be used on this machine, ")
     assert f"127.0.0.1:{port} (MASTER_ADDR, PORT) is answered by another program" in guest
+
+
+def test_a_silent_program_is_not_taken_for_machine_0(port, monkeypatch):
+    """The store of torchrun, after a run has begun, takes any message and says nothing."""
+    monkeypatch.setattr(rendezvous, "_WELCOME_S", 0.05)
+    with (
+        socket.create_server(("", port)),
+        pytest.raises(InputError, match="answered by another program, perhaps by a run that has"),
+    ):
+        rendezvous.meet(HOST, port, machine(1), 0.2)
 
 
 def hang_up(server):
