@@ -87,6 +87,8 @@ class Meeting:
 
     def _wait(self) -> str:
         while True:
+            for ended in select.select([*self._came], [], [], 0)[0]:  # the others only listen
+                self._forget(ended)
             came = list(self._came.values())
             # machine 0 looks for itself as well, and has to hear what is wrong
             fault = _fault(came) if any(machine.node == 0 for machine in came) else ""
@@ -105,8 +107,6 @@ class Meeting:
             self._accept()
         elif ready in self._unknown:
             self._receive(ready)
-        elif ready in self._came:  # one that only listens has ended
-            self._forget(ready)
 
     def _accept(self) -> None:
         connection = self._server.accept()[0]
