@@ -4,7 +4,8 @@ Example: python tools/evaluate.py predictions.json --protocols coco prophesee
 
 Reads a file (.json or .npz) that tools/test.py --out saved, or boxes of any other detector in the
 same form, which etram_mmdet/evaluation/predictions.py describes. With --config the ground truth
-comes from the data of that config, and the file must then hold every labelled frame.
+comes from the data of that config, and the files must then hold every labelled frame. Frames
+between labels, which tools/detect.py also writes, are left out.
 Prints one table per protocol and writes nothing.
 """
 
@@ -29,7 +30,11 @@ if TYPE_CHECKING:
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__)
     parser.add_argument(
-        "predictions", type=Path, metavar="PREDICTIONS", help="file of predictions, .json or .npz"
+        "predictions",
+        type=Path,
+        nargs="+",
+        metavar="PREDICTIONS",
+        help="file of predictions, .json or .npz; or several, one for each recording",
     )
     parser.add_argument(
         "--protocols",
@@ -57,15 +62,15 @@ def parse_args() -> argparse.Namespace:
 def frames_of(
     args: argparse.Namespace, protocols: Sequence[Protocol]
 ) -> tuple[list[FrameResult], tuple[str, ...]]:
-    from etram_mmdet.evaluation.predictions import check_may_judge, load_predictions
+    from etram_mmdet.evaluation.predictions import check_may_judge, load_together
 
-    saved = load_predictions(args.predictions, with_truth=args.config is None)
-    check_may_judge(saved, protocols, args.predictions)
+    saved = load_together(args.predictions, with_truth=args.config is None)
+    check_may_judge(saved, protocols, args.predictions[0])
     if args.config is None:
         if not any(len(frame.truth) or len(frame.ignored) for frame in saved.frames):
             raise InputError(
-                f"{args.predictions}: holds no box of ground truth (tools/detect.py writes none); "
-                "name a config whose data hold the labels of these frames: --config CONFIG"
+                f"{args.predictions[0]}: holds no box of ground truth (tools/detect.py writes "
+                "none); name a config whose data hold the labels of these frames: --config CONFIG"
             )
         return saved.frames, saved.classes
     return with_data(saved, args)
@@ -90,10 +95,12 @@ def with_data(
     classes = tuple(dataset.metainfo["classes"])
     if classes != saved.classes:
         raise InputError(
-            f"{args.predictions}: has the classes {', '.join(saved.classes)}, but {dataset.folder} "
-            f"has {', '.join(classes)}; choose another class_set"
+            f"{args.predictions[0]}: has the classes {', '.join(saved.classes)}, but "
+            f"{dataset.folder} has {', '.join(classes)}; choose another class_set"
         )
-    frames = with_truth_of(saved.frames, truth_of(dataset), args.predictions)
+    frames = with_truth_of(saved.frames, truth_of(dataset), args.predictions[0])
+    if len(frames) < len(saved.frames):
+        print(f"{len(saved.frames) - len(frames):,} frames between labels are left out")
     return sorted(frames, key=lambda frame: frame.key), classes
 
 

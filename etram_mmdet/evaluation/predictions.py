@@ -162,6 +162,36 @@ def _loaded(path: Path, with_truth: bool) -> Predictions:
     )
 
 
+def load_together(paths: Sequence[Path], with_truth: bool = True) -> Predictions:
+    """Read files of predictions of several recordings, as `load_predictions` reads one.
+
+    Args:
+        paths: files of the same detector.
+        with_truth: whether each file must hold ground truth. Default: true.
+
+    Raises:
+        InputError: a file is wrong, the files have other classes than the first, or two of them
+            hold the same frame.
+    """
+    first, *others = (load_predictions(path, with_truth) for path in paths)
+    frames = {frame.key: frame for frame in first.frames}
+    for path, saved in zip(paths[1:], others, strict=True):
+        if saved.classes != first.classes:
+            raise InputError(
+                f"{path}: has the classes {', '.join(saved.classes)}, but {paths[0]} has "
+                f"{', '.join(first.classes)}; evaluate predictions of one detector at a time"
+            )
+        for frame in saved.frames:
+            if frame.key in frames:
+                raise InputError(
+                    f"{path}: {place_of(*frame.key)} is in another of the files, too; give the "
+                    "predictions of each recording once"
+                )
+            frames[frame.key] = frame
+    is_clipped = any(saved.is_clipped for saved in (first, *others))
+    return first._replace(frames=[frames[key] for key in sorted(frames)], is_clipped=is_clipped)
+
+
 def check_may_judge(saved: Predictions, protocols: Iterable[Protocol], path: Path) -> None:
     """Check that protocols which need unclipped detections do not get clipped ones.
 
@@ -195,17 +225,19 @@ def with_truth_of(
         path: file of the detections, for messages.
 
     Returns:
-        The frames of ``truth`` with the detections of ``frames``.
+        The frames of ``truth`` with the detections of ``frames``. Frames between labels, which
+        ``tools/detect.py`` also writes, are left out.
 
     Raises:
-        InputError: frames are missing in the data or in the predictions, frames differ in size, or
-            detections are in other pixels.
+        InputError: a recording is missing in the data, a labelled frame in the predictions, frames
+            differ in size, or detections are in other pixels.
     """
     found = {frame.key: frame for frame in frames}
+    recordings = {recording for recording, _ in truth}
     for keys, what in (
         (
-            found.keys() - truth.keys(),
-            "predicted frames are not in the evaluated data (predictions of other recordings?)",
+            {key for key in found if key[0] not in recordings},
+            "predicted frames are of recordings that the evaluated data do not hold",
         ),
         (truth.keys() - found.keys(), "labelled frames of the evaluated data have no predictions"),
     ):

@@ -19,6 +19,7 @@ from etram_mmdet.evaluation.frame_columns import FrameColumns
 from etram_mmdet.evaluation.predictions import (
     check_may_judge,
     load_predictions,
+    load_together,
     save_predictions,
     with_truth_of,
 )
@@ -222,9 +223,25 @@ def test_truth_may_come_from_the_data(path):
     ):
         with_truth_of(found[:1], truth, path)
     with pytest.raises(
-        InputError, match=r"1 predicted frames are not in the evaluated data.*'b' at t_us=5"
+        InputError,
+        match=r"1 predicted frames are of recordings that the .* not hold.*'b' at t_us=5",
     ):
         with_truth_of(found, {("a", 7): truth["a", 7]}, path)
+    between = found[0]._replace(t_us=found[0].t_us + 1)
+    assert with_truth_of([*found, between], truth, path) == joined, "labels decide what counts"
+
+
+def test_files_of_several_recordings_are_read_together(path, tmp_path):
+    parts = [tmp_path / f"{frame.recording}.json" for frame in frames()]
+    for part, frame in zip(parts, frames(), strict=True):
+        save_predictions(part, [frame], CLASSES, {})
+    together = load_together(parts[::-1])
+    assert together.frames == load_predictions(path).frames
+    with pytest.raises(InputError, match="'b' at t_us=5 is in another of the files, too"):
+        load_together([path, parts[[f.recording for f in frames()].index("b")]])
+    save_predictions(parts[0], frames()[:1], ("car", "bus", "kite"), {})
+    with pytest.raises(InputError, match=r"has the classes .*; evaluate predictions of one detec"):
+        load_together([path, parts[0]])
 
 
 def test_boxes_in_other_pixels_than_the_networks(path):

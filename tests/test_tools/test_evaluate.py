@@ -44,7 +44,7 @@ def test_an_archive_gives_the_same_tables(saved, tmp_path):
 
 def test_other_recordings_and_missing_frames_are_refused(saved, sample, tmp_path):
     options = ["--config", CONFIG, "--cfg-options", f"data_root={sample}/"]
-    assert "predictions of other recordings" in run(
+    assert "of recordings that the evaluated data do not hold" in run(
         "tools/evaluate.py",
         saved,
         *options,
