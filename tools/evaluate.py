@@ -98,7 +98,9 @@ def with_data(
             f"{args.predictions[0]}: has the classes {', '.join(saved.classes)}, but "
             f"{dataset.folder} has {', '.join(classes)}; choose another class_set"
         )
-    frames = with_truth_of(saved.frames, truth_of(dataset), args.predictions[0])
+    first, *more = args.predictions
+    source = f"{first} and {len(more)} more" if more else first
+    frames = with_truth_of(saved.frames, truth_of(dataset), source)
     if len(frames) < len(saved.frames):
         print(f"{len(saved.frames) - len(frames):,} frames between labels are left out")
     return sorted(frames, key=lambda frame: frame.key), classes

@@ -14,6 +14,7 @@ from pathlib import Path
 from etram_mmdet.deploy.description import read_description
 from etram_mmdet.deploy.onnx_metadata import sealed, without_seal
 from etram_mmdet.utils.cli import exit_on_input_error, make_parser
+from etram_mmdet.utils.errors import InputError
 from etram_mmdet.utils.files import atomic_write
 
 
@@ -24,12 +25,16 @@ def reseal(path: Path) -> None:
         path: the ONNX file.
 
     Raises:
-        InputError: the file is no ONNX file, describes no detector, or cannot be written.
+        InputError: the file is no ONNX file, describes no detector, or cannot be written; it is
+            left as it was.
     """
     content = sealed(without_seal(path))
     with atomic_write(path, len(content)) as aside:
         aside.write_bytes(content)
-    read_description(path)
+        try:
+            read_description(aside)
+        except InputError as error:
+            raise InputError(str(error).replace(str(aside), str(path))) from error
 
 
 def main() -> None:

@@ -170,8 +170,8 @@ def load_together(paths: Sequence[Path], with_truth: bool = True) -> Predictions
         with_truth: whether each file must hold ground truth. Default: true.
 
     Raises:
-        InputError: a file is wrong, the files have other classes than the first, or two of them
-            hold the same frame.
+        InputError: a file is wrong, the files have other classes than the first, two of them hold
+            the same frame, or only some hold clipped detections.
     """
     first, *others = (load_predictions(path, with_truth) for path in paths)
     frames = {frame.key: frame for frame in first.frames}
@@ -181,6 +181,11 @@ def load_together(paths: Sequence[Path], with_truth: bool = True) -> Predictions
                 f"{path}: has the classes {', '.join(saved.classes)}, but {paths[0]} has "
                 f"{', '.join(first.classes)}; evaluate predictions of one detector at a time"
             )
+        if saved.is_clipped != first.is_clipped:
+            raise InputError(
+                f"{path} and {paths[0]}: only one of them has format_version {FORMAT_VERSION}, so "
+                f"the detections of the other were clipped to the frame; {_remedy(path)}"
+            )
         for frame in saved.frames:
             if frame.key in frames:
                 raise InputError(
@@ -188,8 +193,7 @@ def load_together(paths: Sequence[Path], with_truth: bool = True) -> Predictions
                     "predictions of each recording once"
                 )
             frames[frame.key] = frame
-    is_clipped = any(saved.is_clipped for saved in (first, *others))
-    return first._replace(frames=[frames[key] for key in sorted(frames)], is_clipped=is_clipped)
+    return first._replace(frames=[frames[key] for key in sorted(frames)])
 
 
 def check_may_judge(saved: Predictions, protocols: Iterable[Protocol], path: Path) -> None:
@@ -215,14 +219,14 @@ def check_may_judge(saved: Predictions, protocols: Iterable[Protocol], path: Pat
 
 
 def with_truth_of(
-    frames: Sequence[FrameResult], truth: dict[tuple[str, int], FrameResult], path: Path
+    frames: Sequence[FrameResult], truth: dict[tuple[str, int], FrameResult], path: Path | str
 ) -> list[FrameResult]:
     """Join the ground truth of a data set with saved detections.
 
     Args:
         frames: frames with detections.
         truth: frames with ground truth, by (recording, t_us).
-        path: file of the detections, for messages.
+        path: file of the detections, or a word for several, for messages.
 
     Returns:
         The frames of ``truth`` with the detections of ``frames``. Frames between labels, which

@@ -176,6 +176,15 @@ def test_a_file_that_was_changed_on_purpose_can_be_sealed_again(path):
     assert [each.key for each in onnx.load(path).metadata_props].count(SEAL_KEY) == 1
 
 
+def test_a_file_that_describes_no_detector_is_not_sealed(tmp_path):
+    path = tmp_path / "other.onnx"
+    onnx.save(onnx.ModelProto(ir_version=8), path)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=r"other\.onnx: holds no description of a detector"):
+        reseal(path)
+    assert path.read_bytes() == before
+
+
 def test_bytes_behind_the_seal_are_noticed(path):
     path.write_bytes(path.read_bytes() + onnx.ModelProto(domain="x").SerializeToString())
     with pytest.raises(InputError, match="is damaged, or another program has changed it"):

@@ -239,6 +239,9 @@ def test_files_of_several_recordings_are_read_together(path, tmp_path):
     assert together.frames == load_predictions(path).frames
     with pytest.raises(InputError, match="'b' at t_us=5 is in another of the files, too"):
         load_together([path, parts[[f.recording for f in frames()].index("b")]])
+    changed(parts[1], lambda content: content.pop("format_version"))
+    with pytest.raises(InputError, match="only one of them has format_version 2"):
+        load_together(parts)
     save_predictions(parts[0], frames()[:1], ("car", "bus", "kite"), {})
     with pytest.raises(InputError, match=r"has the classes .*; evaluate predictions of one detec"):
         load_together([path, parts[0]])
